@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Command line of the training package: ``python -m training COMMAND``."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from .errors import TrainingError
+
+# Each command imports what it needs when it runs: torch and brevitas take seconds.
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from .dataset import write_dataset
+
+    write_dataset(options.preset, options.frames_per_pair, options.seed, options.out)
+    print(options.out)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from .config import read_run
+    from .train import prune, train
+
+    run = read_run(options.config)
+    action = {"train": train, "prune": prune}[options.command]
+    print(action(run, options.runs / run.name, options.resume))
+
+
+def _cost(options: argparse.Namespace) -> None:
+    from .cost import cost
+
+    result = cost(options.model)
+    if options.json:
+        print(json.dumps(result))
+        return
+    print(f"{'layer':<24}{'bit operations':>16}{'weight bits':>14}{'weights':>10}{'non-zero':>10}")
+    for row in result["layers"]:
+        print(f"{row['name']:<24}{row['bit_ops']:>16,}{row['weight_bits']:>14,}", end="")
+        print(f"{row['weights']:>10,}{row['nonzero_weights']:>10,}")
+    print(f"{'total':<24}{result['bit_ops']:>16,}{result['weight_bits']:>14,}   score {result['score']:.6f}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from .dataset import read_dataset
+    from .evaluate import evaluate, plot
+
+    result = evaluate(options.model, read_dataset(options.data, options.split))
+    if options.plots:
+        plot(result, options.plots)
+    if options.json:
+        print(json.dumps(result))
+        return
+    print(f"accuracy {result['accuracy']:.4f} +- {result['interval_95']:.4f} on {result['frames']} frames")
+    for name, share in result["by_class_from_label_10"].items():
+        print(f"  {name:<10} {share:.3f} at SNR labels from 10")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from .export import export
+
+    for path in export(options.checkpoint, options.out):
+        print(path)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="training", description="Train, prune, score and export networks.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    command = commands.add_parser("generate", help="write a dataset in RadioML 2018.01A's HDF5 layout")
+    command.add_argument("--preset", default="radioml2018")
+    command.add_argument("--frames-per-pair", type=int, default=4096, help="frames of each class at each SNR label")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--out", type=Path, required=True)
+    command.set_defaults(action=_generate)
+
+    for name, text in (("train", "train a network"), ("prune", "prune the trained network round by round")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("config", type=Path)
+        command.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+        command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints and logs")
+        command.set_defaults(action=_train)
+
+    command = commands.add_parser("cost", help="inference cost of a QONNX file")
+    command.add_argument("model", type=Path)
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(action=_cost)
+
+    command = commands.add_parser("evaluate", help="accuracy of an exported model on a dataset file")
+    command.add_argument("--model", type=Path, required=True)
+    command.add_argument("--data", type=Path, required=True)
+    command.add_argument("--split", choices=("test", "all"), default="test")
+    command.add_argument("--plots", type=Path, help="folder for pictures")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(action=_evaluate)
+
+    command = commands.add_parser("export", help="write a checkpoint's ONNX files and card")
+    command.add_argument("checkpoint", type=Path)
+    command.add_argument("--out", type=Path, required=True, help="path without suffix, such as models/NAME")
+    command.set_defaults(action=_export)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.action(options)
+    except TrainingError as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("training: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run's settings, read from one YAML file; a key that does not exist is an error."""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from .errors import TrainingError
+from .networks import NETWORK_OPTIONS, NETWORKS, STATISTICS_STEPS, Bits
+from .signals import PRESETS, SNR_LABELS
+
+NORMALISATIONS = ("none", "unit_power", "unit_variance")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A share of the training frames: SNR labels from ``snr[0]`` to ``snr[1]`` dB, in steps of 2.
+
+    ``classes`` are drawn alike; none named means all of the preset.
+    """
+
+    preset: str
+    share: float
+    snr: tuple[int, int] = (-20, 30)
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise TrainingError(f"preset '{self.preset}' is unknown; choose one of {', '.join(PRESETS)}.")
+        if not self.share > 0:
+            raise TrainingError(f"the share of a source is {self.share}; it must be above zero.")
+        if not set(self.snr) <= set(SNR_LABELS) or self.snr[0] > self.snr[1]:
+            raise TrainingError(
+                f"snr is {list(self.snr)}; it must be two labels from {SNR_LABELS[0]} to {SNR_LABELS[-1]} "
+                "in steps of 2, the lower one first."
+            )
+        if unknown := set(self.classes) - set(PRESETS[self.preset].classes):
+            raise TrainingError(f"preset '{self.preset}' has no class '{sorted(unknown)[0]}'.")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Training with one choice of bit widths, the learning rate falling from ``rate`` to zero on a cosine.
+
+    ``sources`` take the place of the run's where given.
+    """
+
+    name: str
+    frames: int
+    rate: float
+    bits: Bits = Bits()
+    sources: tuple[Source, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_above_zero("the stage " + self.name, frames=self.frames, rate=self.rate)
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """Iterative magnitude pruning: ``rounds`` times ``share`` of the remaining weights, all layers together.
+
+    A round ends when the accuracy on the validation frames has reached ``threshold`` times that of the
+    unpruned network, or after ``frames``; the stages of ``finish`` follow the last round. The rounds take
+    the bit widths and sources of the first of them.
+    """
+
+    rounds: int
+    share: float
+    threshold: float
+    frames: int
+    rate: float
+    finish: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        _check_above_zero("pruning", rounds=self.rounds, frames=self.frames, rate=self.rate)
+        if not 0 < self.share < 1:
+            raise TrainingError(f"the share to prune is {self.share}; it must lie between 0 and 1.")
+        if not self.finish:
+            raise TrainingError("pruning needs at least one stage in finish.")
+
+
+@dataclass(frozen=True)
+class Run:
+    name: str
+    description: str
+    seed: int
+    sources: tuple[Source, ...]
+    stages: tuple[Stage, ...]
+    pruning: Pruning
+    network: str = "vgg10"
+    network_options: dict = field(default_factory=dict)
+    normalise: str = "unit_power"
+    batch: int = 256
+    frames_per_epoch: int = 51_200
+    validation_frames_per_pair: int = 4
+
+    def __post_init__(self) -> None:
+        if self.network not in NETWORKS:
+            raise TrainingError(f"network '{self.network}' is unknown; choose one of {', '.join(NETWORKS)}.")
+        _check_above_zero("the run", batch=self.batch, validation_frames_per_pair=self.validation_frames_per_pair)
+        if not self.sources or not self.stages:
+            raise TrainingError("the run needs at least one entry in sources and in stages.")
+        if self.normalise not in NORMALISATIONS:
+            raise TrainingError(f"normalise '{self.normalise}' is unknown; choose one of {', '.join(NORMALISATIONS)}.")
+        if unknown := set(self.network_options) - set(NETWORK_OPTIONS[self.network]):
+            raise TrainingError(f"network '{self.network}' has no option '{sorted(unknown)[0]}'.")
+        # Brevitas does not save how far the statistics are, so no checkpoint may fall among them.
+        if self.frames_per_epoch <= STATISTICS_STEPS * self.batch:
+            raise TrainingError(
+                f"frames_per_epoch is {self.frames_per_epoch}; an epoch must hold more than {STATISTICS_STEPS} batches."
+            )
+
+
+def _check_above_zero(where: str, **values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise TrainingError(f"{name} of {where} is {value}; it must be above zero.")
+
+
+def _build(kind: type, value: object, where: str) -> object:
+    """``value`` from YAML as the annotated type ``kind``; raises TrainingError that names the place."""
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise TrainingError(f"{where} must be a mapping.")
+        hints = typing.get_type_hints(kind)
+        if unknown := set(value) - set(hints):
+            raise TrainingError(f"{where} has no setting '{sorted(unknown)[0]}'; it has {', '.join(hints)}.")
+        needed = {f.name for f in dataclasses.fields(kind) if _is_required(f)}
+        if missing := needed - set(value):
+            raise TrainingError(f"{where} lacks the setting '{sorted(missing)[0]}'.")
+        return kind(**{name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise TrainingError(f"{where} is {value!r}; it must be a list.")
+        kinds = arguments if arguments[-1] is not Ellipsis else (arguments[0],) * len(value)
+        if len(kinds) != len(value):
+            raise TrainingError(f"{where} has {len(value)} entries; it must have {len(kinds)}.")
+        return tuple(_build(k, item, f"{where}[{i}]") for i, (k, item) in enumerate(zip(kinds, value, strict=True)))
+    allowed = arguments if origin is types.UnionType else (kind,)
+    if float in allowed and isinstance(value, int):
+        return float(value)
+    if not isinstance(value, allowed):
+        raise TrainingError(f"{where} is {value!r}, which is not of type {kind}.")
+    return value
+
+
+def _is_required(item: dataclasses.Field) -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+
+
+def read_run(path: Path) -> Run:
+    """Reads a run's YAML file; raises TrainingError for a missing file, bad YAML or an unknown key."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise TrainingError(f"the configuration {path} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = " ".join(str(error).split())
+        raise TrainingError(f"the configuration {path} is not valid YAML: {place}.") from None
+    return _build(Run, content, path.name)
+
+
+def run_from_mapping(content: dict) -> Run:
+    """The run whose settings a checkpoint holds."""
+    return _build(Run, content, "the checkpoint's configuration")

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Inference cost of a QONNX file by the rules of the challenge ITU-ML5G-PS-007 (2021)."""
+
+from pathlib import Path
+
+from qonnx.core.datatype import DataType
+from qonnx.util.inference_cost import inference_cost
+
+from .errors import TrainingError
+
+BASELINE_BIT_OPERATIONS = 807_699_904  # VGG10 at 8 bits with its own zero weights discounted
+BASELINE_WEIGHT_BITS = 1_244_936
+
+
+def _layer(name: str, entry: dict, dense: dict) -> dict:
+    return {
+        "name": name,
+        "bit_ops": round(entry["total_bops"]),
+        "weight_bits": round(entry["total_mem_w_bits"]),
+        "macs": round(dense["total_macs"]),
+        "weights": round(dense["total_mem_w_elems"]),
+        "nonzero_weights": round(entry["total_mem_w_elems"]),
+    }
+
+
+def _refuse_unscored(path: Path, total: dict) -> None:
+    """A model is not silently scored when the tool bills a part of it at nothing or at 32 bits."""
+    if total["unsupported"] != "set()":
+        raise TrainingError(f"the model {path} has operations that the cost does not know: {total['unsupported']}.")
+    kinds = {kind for key in total if key.startswith("op_mac") for kind in key.split("_")[2:4]}
+    wide = sorted(kind for kind in kinds if DataType[kind].bitwidth() >= 32)
+    if wide:
+        raise TrainingError(f"the model {path} multiplies tensors of type {', '.join(wide)}; quantise them first.")
+
+
+def cost(path: Path) -> dict:
+    """Bit operations, weight bits, multiply-accumulates, non-zero weights, sparsity, score and layers.
+
+    Zero weights are discounted. Raises TrainingError for a file that is missing, not QONNX, or has
+    operations or float tensors that the rules do not cover.
+    """
+    if not path.is_file():
+        raise TrainingError(f"the model {path} does not exist.")
+    try:
+        sparse = inference_cost(str(path), discount_sparsity=True, cost_breakdown=True)
+        dense = inference_cost(str(path), discount_sparsity=False, cost_breakdown=True)
+    except Exception as error:  # qonnx and onnx raise many kinds for files they cannot take
+        raise TrainingError(f"the model {path} cannot be scored ({error}); give a .qonnx.onnx file.") from None
+    total = sparse["total_cost"]
+    _refuse_unscored(path, total)
+    layers = [_layer(name, entry, dense["node_cost"][name]) for name, entry in sparse["node_cost"].items()]
+    weights = sum(layer["weights"] for layer in layers)
+    nonzero = sum(layer["nonzero_weights"] for layer in layers)
+    bit_operations, weight_bits = round(total["total_bops"]), round(total["total_mem_w_bits"])
+    return {
+        "bit_ops": bit_operations,
+        "weight_bits": weight_bits,
+        "macs": sum(layer["macs"] for layer in layers),
+        "nonzero_weights": nonzero,
+        "sparsity": round(1 - nonzero / weights, 6),
+        "score": round(0.5 * bit_operations / BASELINE_BIT_OPERATIONS + 0.5 * weight_bits / BASELINE_WEIGHT_BITS, 6),
+        "layers": layers,
+    }

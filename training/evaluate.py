@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Accuracy of an exported model on labelled frames, through onnxruntime."""
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+
+from .data import normalise
+from .dataset import Part
+from .errors import TrainingError
+from .signals import CLASSES, SNR_LABELS
+
+BATCH = 256
+HIGH_LABEL = 10
+
+
+class Tally:
+    """Counts of (SNR label, true class, predicted class)."""
+
+    def __init__(self) -> None:
+        self.counts = np.zeros((len(SNR_LABELS), len(CLASSES), len(CLASSES)), np.int64)
+
+    def add(self, snr: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> None:
+        np.add.at(self.counts, ((snr - SNR_LABELS[0]) // 2, truth, predicted), 1)
+
+    def summary(self) -> dict:
+        """Overall accuracy with its 0.95 half interval, by label, by class, and the confusion counts."""
+        total = int(self.counts.sum())
+        if total == 0:
+            raise TrainingError("there are no frames to evaluate on; choose another split or a larger file.")
+        right = np.einsum("sii->si", self.counts)
+        accuracy = right.sum() / total
+        high = self.counts[[label >= HIGH_LABEL for label in SNR_LABELS]]
+        return {
+            "frames": total,
+            "accuracy": round(float(accuracy), 6),
+            # Normal approximation of the binomial, 1.96 standard deviations.
+            "interval_95": round(1.96 * math.sqrt(accuracy * (1 - accuracy) / total), 6),
+            "by_snr": _shares(SNR_LABELS, right.sum(axis=1), self.counts.sum(axis=(1, 2))),
+            "by_class": _shares(CLASSES, right.sum(axis=0), self.counts.sum(axis=(0, 2))),
+            "by_class_from_label_10": _shares(CLASSES, np.einsum("sii->i", high), high.sum(axis=(0, 2))),
+            "confusion": self.counts.sum(axis=0).tolist(),
+        }
+
+
+def _shares(keys: Iterable, right: np.ndarray, total: np.ndarray) -> dict[str, float]:
+    return {
+        str(key): round(float(hits) / int(count), 4)
+        for key, hits, count in zip(keys, right, total, strict=True)
+        if count
+    }
+
+
+class ExportedModel:
+    """A model file with its normalisation; ``predict`` takes raw frames. Raises TrainingError when unusable."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has a kind for every status and none in common
+            raise TrainingError(f"the model {path} cannot be opened: {str(error).splitlines()[0]}") from None
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self._kind = metadata.get("amc.normalise", "none")
+        classes = tuple(json.loads(metadata["amc.classes"])) if "amc.classes" in metadata else CLASSES
+        if classes != CLASSES:
+            raise TrainingError(f"the model {path} has other classes than RadioML 2018.01A in its order.")
+        self._input = self._session.get_inputs()[0].name
+
+    def logits(self, frames: np.ndarray) -> np.ndarray:
+        """Logits float32 (n, 24) of raw frames float32 (n, 2, 1024)."""
+        ready = normalise(torch.from_numpy(np.ascontiguousarray(frames)), self._kind).numpy()
+        return np.concatenate(
+            [self._session.run(None, {self._input: ready[i : i + BATCH]})[0] for i in range(0, len(ready), BATCH)]
+        )
+
+
+def evaluate(model: Path, parts: Iterable[Part]) -> dict:
+    """``Tally.summary`` of the model on the frames of ``parts``; raises TrainingError."""
+    exported, tally = ExportedModel(model), Tally()
+    for part in parts:
+        tally.add(part.snr, part.classes, exported.logits(part.frames).argmax(axis=1))
+    return tally.summary()
+
+
+def plot(summary: dict, folder: Path) -> list[Path]:
+    """Writes accuracy by label and the confusion matrix as PNG files into ``folder``."""
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([int(label) for label in summary["by_snr"]], list(summary["by_snr"].values()), marker="o")
+    axes.set(xlabel="SNR label (dB)", ylabel="accuracy", ylim=(0, 1), title=f"overall {summary['accuracy']:.4f}")
+    axes.grid(alpha=0.3)
+    by_snr = folder / "accuracy_by_snr.png"
+    figure.savefig(by_snr, dpi=120)
+
+    counts = np.array(summary["confusion"], float)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(9, 8), layout="constrained")
+    axes = figure.subplots()
+    figure.colorbar(axes.imshow(shares, cmap="Blues", vmin=0, vmax=1), label="share of the true class")
+    axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=90)
+    axes.set_yticks(range(len(CLASSES)), CLASSES)
+    axes.set(xlabel="predicted", ylabel="true", title="all SNR labels")
+    confusion = folder / "confusion.png"
+    figure.savefig(confusion, dpi=120)
+    return [by_snr, confusion]

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a checkpoint to a released model: QCDQ ONNX, QONNX and a card."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from brevitas.export import export_onnx_qcdq, export_qonnx
+from torch import nn
+
+from .config import Run, run_from_mapping
+from .cost import cost
+from .data import every_pair, normalise, validation_frames
+from .dataset import Part
+from .errors import TrainingError
+from .evaluate import evaluate
+from .networks import Bits, one_dimensional
+from .signals import CLASSES, FRAME, PRESETS
+from .train import build_network, read_checkpoint
+
+FORMAT_VERSION = "1"
+TEST_FRAMES_PER_PAIR = 40
+TEST_SEED_DISTANCE = 1000  # the test frames' seed is the run's plus this
+AGREEMENT_FRAMES = 2000
+
+
+def fit_temperature(logits: torch.Tensor, classes: torch.Tensor) -> float:
+    """The temperature of least cross-entropy (C. Guo et al., "On Calibration of Modern Neural Networks", 2017)."""
+    log_temperature = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([log_temperature], max_iter=50, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = nn.functional.cross_entropy(logits.double() / log_temperature.exp(), classes)
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return float(log_temperature.exp().detach())
+
+
+def _exportable(content: dict, run: Run) -> nn.Module:
+    network = build_network(run, Bits(**content["bits"]), images=False)
+    network.load_state_dict(one_dimensional(content["network"]))
+    return network.eval()
+
+
+def _logits(network: nn.Module, frames: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return torch.cat([network(part) for part in frames.split(256)])
+
+
+def _write_qcdq(network: nn.Module, path: Path, metadata: dict[str, str]) -> None:
+    example = torch.zeros(1, 2, FRAME)
+    export_onnx_qcdq(
+        network,
+        args=example,
+        export_path=str(path),
+        dynamo=False,
+        opset_version=17,
+        input_names=["iq"],
+        output_names=["logits"],
+        dynamic_axes={"iq": {0: "N"}, "logits": {0: "N"}},
+        keep_initializers_as_inputs=False,
+    )
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def _check_agreement(network: nn.Module, path: Path, frames: torch.Tensor) -> dict:
+    """Compares onnxruntime on the file with the Brevitas module; raises TrainingError where labels differ.
+
+    The file is run node by node as it is written: onnxruntime's own rewriting folds the batch
+    normalisation into the convolution, which moves values that lie on the edge between two codes.
+    """
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    ours = _logits(network, frames).numpy()
+    theirs = np.concatenate([session.run(None, {"iq": part.numpy()})[0] for part in frames.split(256)])
+    different = int((ours.argmax(1) != theirs.argmax(1)).sum())
+    largest = float(np.abs(ours - theirs).max())
+    if different:
+        raise TrainingError(f"the exported model names {different} of {len(frames)} frames otherwise than the network.")
+    return {"frames": len(frames), "different_labels": different, "largest_logit_difference": largest}
+
+
+def _test_parts(preset: str, seed: int):
+    for index, frames, snr in every_pair(preset, TEST_FRAMES_PER_PAIR, seed, torch.device("cpu")):
+        yield Part(frames.numpy(), np.full(len(frames), index), snr.numpy())
+
+
+def _noise_confidence(network: nn.Module, run: Run, temperature: float) -> dict:
+    """How sure the network is of windows that hold nothing but noise: quantiles of the confidence."""
+    generator = torch.Generator().manual_seed(run.seed + TEST_SEED_DISTANCE)
+    noise = normalise(torch.randn(2000, 2, FRAME, generator=generator), run.normalise)
+    confidence = torch.softmax(_logits(network, noise) / temperature, 1).max(1).values
+    return {q: round(float(confidence.quantile(float(q))), 4) for q in ("0.5", "0.95", "0.99")}
+
+
+def _card(content: dict, run: Run, model: Path, costs: dict, temperature: float, agreement: dict) -> dict:
+    seed = run.seed + TEST_SEED_DISTANCE
+    presets = sorted({source.preset for source in run.sources})
+    return {
+        "name": run.name,
+        "description": run.description,
+        "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "classes": list(CLASSES),
+        "data": {name: PRESETS[name].description for name in presets},
+        "recipe": dataclasses.asdict(run),
+        "seed": run.seed,
+        "commits": content["commits"],
+        "frames_seen": content["batches_seen"] * run.batch,
+        "temperature": temperature,
+        "test": {
+            "seed": seed,
+            "frames_per_pair": TEST_FRAMES_PER_PAIR,
+            "presets": {name: evaluate(model, _test_parts(name, seed)) for name in presets},
+        },
+        "cost": costs,
+        "agreement_with_brevitas": agreement,
+        "command": f"python -m training train training/configs/{run.name}.yaml && python -m training prune "
+        f"training/configs/{run.name}.yaml && python -m training export runs/{run.name}/pruned.pt "
+        f"--out models/{run.name}",
+    }
+
+
+def export(checkpoint: Path, out: Path) -> list[Path]:
+    """Writes ``out``.onnx, ``out``.qonnx.onnx and ``out``.json, all three or none; raises TrainingError."""
+    content = read_checkpoint(checkpoint)
+    run = run_from_mapping(content["run"])
+    network = _exportable(content, run)
+    frames, classes = validation_frames(run, torch.device("cpu"))
+    temperature = fit_temperature(_logits(network, frames), classes)
+    preset = PRESETS[run.sources[0].preset]
+    targets = [out.with_name(out.name + suffix) for suffix in (".onnx", ".qonnx.onnx", ".json")]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's tracing warns of every shape it fixes
+        qcdq, qonnx, card = (Path(folder) / target.name for target in targets)
+        export_qonnx(network, args=torch.zeros(1, 2, FRAME), export_path=str(qonnx))
+        costs = cost(qonnx)
+        metadata = {
+            "amc.classes": json.dumps(list(CLASSES)),
+            "amc.window": str(FRAME),
+            "amc.normalise": run.normalise,
+            "amc.temperature": repr(temperature),
+            "amc.sample_per_symbol": str(preset.samples_per_symbol),
+            "amc.cost": json.dumps({key: value for key, value in costs.items() if key != "layers"}),
+            "amc.trained_on": ", ".join(sorted({source.preset for source in run.sources})),
+            "amc.version": FORMAT_VERSION,
+        }
+        _write_qcdq(network, qcdq, metadata)
+        agreement = _check_agreement(network, qcdq, frames[:: max(1, len(frames) // AGREEMENT_FRAMES)])
+        text = _card(content, run, qcdq, costs, temperature, agreement)
+        text["noise_confidence_quantiles"] = _noise_confidence(network, run, temperature)
+        card.write_text(json.dumps(text, indent=1) + "\n")
+        for source, target in zip((qcdq, qonnx, card), targets, strict=True):
+            os.replace(source, target)
+    return targets

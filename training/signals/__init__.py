@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Signal generator: presets (tables) and the code that turns them into frames."""
+
+from .constellations import CLASSES
+from .generator import FRAME, SNR_LABELS, generate
+from .presets import PRESETS, Preset
+
+__all__ = ["CLASSES", "FRAME", "PRESETS", "SNR_LABELS", "Preset", "generate"]
