@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Automatic modulation classification for GNU Radio.
+
+Names are loaded when first used, so that the command line does not wait for GNU Radio.
+"""
+
+from importlib import import_module
+
+_HOMES = {
+    "AmcError": ".errors",
+    "DEFAULT_MODEL": ".model",
+    "Pipeline": ".pipeline",
+    "Result": ".report",
+    "classifier": ".block",
+    "load_model": ".model",
+    "released_models": ".model",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

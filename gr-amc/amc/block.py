@@ -1,0 +1,411 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The GNU Radio block: complex samples in, messages with modulation labels out."""
+
+import threading
+import time
+from collections import deque
+
+import numpy as np
+import pmt
+from gnuradio import gr
+
+from .errors import AmcError, first_line
+from .limits import LATEST_TIME, usable_frequency, usable_rate
+from .model import load_model
+from .pipeline import DEFAULT_BATCH, DEFAULT_SQUELCH_DBFS, DEFAULT_THRESHOLD, Counters, Pipeline, Windows
+from .report import Result, to_pmt
+
+OVERLOADS = ("block", "drop")
+PUBLISHES = ("every", "change")
+LABELS, STATUS = "labels", "status"
+
+# Windows that may wait for the inference: enough to ride out a pause, few enough to stay current.
+QUEUED_WINDOWS = 128
+SECONDS_BETWEEN_WARNINGS = 1.0
+
+
+def checked_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
+    """``value`` if it is one of ``choices``; raises AmcError that names the setting."""
+    if value not in choices:
+        raise AmcError(f"{name} is '{value}'; choose one of {', '.join(choices)}.")
+    return value
+
+
+class _Publisher(gr.basic_block):
+    """Owns the message ports and outlives the sink.
+
+    When a block ends, GNU Radio tells its message subscribers to end too, before it calls the block's
+    ``stop``. The sink still classifies what is queued in its ``stop``, so messages leave through this
+    block, which nobody tells to end but the sink, after the last message.
+    """
+
+    _SYSTEM = pmt.intern("system")
+
+    def __init__(self) -> None:
+        gr.basic_block.__init__(self, name="amc_publisher", in_sig=None, out_sig=None)
+        self._ports = {name: pmt.intern(name) for name in (LABELS, STATUS)}
+        for port in self._ports.values():
+            self.message_port_register_out(port)
+
+    def start(self) -> bool:
+        # A flowgraph that is stopped or reconfigured leaves the word to end unread, for the next run to
+        # stumble over. GNU Radio starts every block before any works, so nothing of that run is here yet.
+        while self.to_basic_block().nmsgs(self._SYSTEM):
+            self.to_basic_block().delete_head_nowait(self._SYSTEM)
+        return True
+
+    def publish(self, port: str, message) -> None:
+        self.message_port_pub(self._ports[port], message)
+
+    def finish(self) -> None:
+        """Ends this block as GNU Radio would, after the messages so far."""
+        self.to_basic_block()._post(self._SYSTEM, pmt.cons(pmt.intern("done"), pmt.from_long(1)))
+
+
+class _Queue:
+    """Windows on their way to the inference thread, taken out in batches of up to ``batch``."""
+
+    def __init__(self, batch: int) -> None:
+        self._batch = batch
+        self._capacity = max(QUEUED_WINDOWS, batch)
+        self._items: deque[Windows] = deque()
+        self._count = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, windows: Windows, wait: bool) -> bool:
+        """Adds the windows; False if there was no room (``wait`` False) or the queue is closed."""
+        with self._changed:
+            while wait and not self._closed and self._is_full():
+                self._changed.wait()
+            if self._closed or self._is_full():
+                return False
+            self._items.append(windows)
+            self._count += len(windows.starts)
+            self._changed.notify_all()
+            return True
+
+    def _is_full(self) -> bool:
+        return self._count >= self._capacity
+
+    def get(self) -> Windows | None:
+        """All that waits of one stretch, up to a batch; waits for the first; None once closed and empty."""
+        with self._changed:
+            while not self._items and not self._closed:
+                self._changed.wait()
+            if not self._items:
+                return None
+            first, others = self._items.popleft(), []
+            count = len(first.starts)
+            while self._items and self._items[0].stretch == first.stretch:
+                count += len(self._items[0].starts)
+                if count > self._batch:
+                    break
+                others.append(self._items.popleft())
+            windows = first.joined(others)
+            self._count -= len(windows.starts)
+            self._changed.notify_all()
+            return windows
+
+    def empty(self) -> int:
+        """Takes everything out and returns how many windows that was."""
+        with self._changed:
+            count, self._count = self._count, 0
+            self._items.clear()
+            return count
+
+    def close(self) -> None:
+        """No more is accepted; never waits, so it cannot deadlock on a full queue."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class _Sink(gr.sync_block):
+    """Cuts windows in the scheduler's thread and classifies them in one of its own."""
+
+    def __init__(
+        self, pipeline: Pipeline, publisher: _Publisher, overload: str, publish: str, status_interval: float
+    ) -> None:
+        gr.sync_block.__init__(self, name="amc_windows", in_sig=[np.complex64], out_sig=None)
+        self.pipeline, self.publisher = pipeline, publisher
+        self.overload, self.publish_policy = overload, publish
+        self.status_interval = status_interval
+        self.error: AmcError | None = None
+        self._thread: threading.Thread | None = None
+        self._keys = {key: pmt.intern(key) for key in ("rx_time", "rx_freq", "rx_rate")}
+
+    # --- scheduler's thread -----------------------------------------------------------------------
+
+    def start(self) -> bool:
+        self.error = None
+        self.pipeline.counters = Counters()
+        self.pipeline.restart(0)
+        self._last_said: tuple[int, str] | None = None
+        self._last_status = -np.inf
+        self._last_warning = -np.inf
+        self._dropped_unsaid = 0
+        self._queue = _Queue(self.pipeline.batch)
+        thread = threading.Thread(target=self._infer, name="amc inference", daemon=True)
+        try:
+            thread.start()
+            self._thread = thread
+        except Exception as error:  # one that leaves start() would leave the flowgraph hanging
+            self._fail(error)
+        return True
+
+    def work(self, input_items, output_items) -> int:
+        samples = input_items[0]
+        try:
+            self._take(samples)
+        except Exception as error:  # one that leaves work() would leave the flowgraph hanging
+            self._fail(error)
+        # -1 is WORK_DONE: the flowgraph ends, and the caller finds the reason in `error`.
+        return len(samples) if self.error is None else -1
+
+    def stop(self) -> bool:
+        if self._thread is not None:
+            self._queue.close()
+            self._thread.join()
+            self._thread = None
+        # What waits behind a failure was cut but never classified.
+        self.pipeline.counters.errors += self._queue.empty()
+        self._warn_of_drops()
+        self._publish_status()
+        self.publisher.finish()
+        return True
+
+    def _take(self, samples: np.ndarray) -> None:
+        """Queues the windows that ``samples`` fill, a new stretch beginning at every tag that says so."""
+        first = self.nitems_read(0)
+        done = 0
+        for offset, known in self._tags(len(samples)):
+            if known == {"sample_rate": self.pipeline.context.sample_rate}:
+                continue  # a rate said again is no discontinuity; a time or a tuning always is
+            self._cut(samples[done : offset - first])
+            done = offset - first
+            forgotten = self.pipeline.change(offset, **known)
+            if forgotten:
+                self.logger.debug(f"{forgotten} samples before the discontinuity at sample {offset} fill no window")
+        self._cut(samples[done:])
+
+    def _cut(self, samples: np.ndarray) -> None:
+        for windows in self.pipeline.cut(samples):
+            if self._queue.put(windows, wait=self.overload == "block"):
+                continue
+            if self.error is not None:
+                self.pipeline.counters.errors += len(windows.starts)
+                return
+            self.pipeline.counters.dropped += len(windows.starts)
+            self._dropped_unsaid += len(windows.starts)
+            if self._may_warn():
+                self._warn_of_drops()
+
+    def _may_warn(self) -> bool:
+        """Whether the last warning is long enough ago; if so, one is due now."""
+        now = time.monotonic()
+        due = now - self._last_warning >= SECONDS_BETWEEN_WARNINGS
+        if due:
+            self._last_warning = now
+        return due
+
+    def _warn_of_drops(self) -> None:
+        if self._dropped_unsaid:
+            self.logger.warn(f"overload: {self._dropped_unsaid} windows dropped since the last warning")
+            self._dropped_unsaid = 0
+
+    def _tags(self, count: int) -> list[tuple[int, dict]]:
+        """(sample number, what the tags there say) for each tagged place in the next samples."""
+        places: dict[int, dict] = {}
+        for tag in self.get_tags_in_window(0, 0, count):
+            for key, name in (("rx_time", "time"), ("rx_freq", "frequency"), ("rx_rate", "sample_rate")):
+                if pmt.equal(tag.key, self._keys[key]):
+                    value = self._tag_value(key, tag)
+                    if value is not None:
+                        places.setdefault(tag.offset, {})[name] = value
+        return sorted(places.items())
+
+    def _tag_value(self, key: str, tag) -> tuple[int, float] | float | None:
+        """What the tag says, or None if it is of another type or beyond belief."""
+        try:
+            if key == "rx_time":
+                seconds, fraction = (pmt.tuple_ref(tag.value, index) for index in (0, 1))
+                value = pmt.to_uint64(seconds), pmt.to_double(fraction)
+                usable = 0 <= value[1] < 1 and value[0] <= LATEST_TIME
+            else:
+                value = pmt.to_double(tag.value)
+                usable = (usable_rate if key == "rx_rate" else usable_frequency)(value) is not None
+        except Exception:  # pmt has its own exception types and raises standard ones too
+            usable = False
+        if usable:
+            return value
+        if self._may_warn():
+            self.logger.warn(f"tag {key} at sample {tag.offset} has the value {tag.value}, which is ignored")
+        return None
+
+    # --- inference thread -------------------------------------------------------------------------
+
+    def _infer(self) -> None:
+        try:
+            while (windows := self._queue.get()) is not None:
+                self._publish(windows, self.pipeline.classify(windows))
+                if time.monotonic() - self._last_status >= self.status_interval:
+                    self._publish_status()
+        except Exception as error:
+            self._fail(error)
+
+    def _publish(self, windows: Windows, results: list[Result]) -> None:
+        """Publishes the results; for "change" only a label that is new, or new after a gap in the signal."""
+        by_start = {result.sample_start: result for result in results}
+        for start in windows.starts.tolist():
+            result = by_start.get(start)
+            if result is None:
+                self._last_said = None
+                continue
+            said = (windows.stretch, result.label)
+            if self.publish_policy == "every" or said != self._last_said:
+                self.publisher.publish(LABELS, to_pmt(result))
+            self._last_said = said
+
+    def _publish_status(self) -> None:
+        self._last_status = time.monotonic()
+        message = pmt.make_dict()
+        for name, value in vars(self.pipeline.counters).items():
+            message = pmt.dict_add(message, pmt.intern(name), pmt.from_uint64(value))
+        self.publisher.publish(STATUS, message)
+
+    # --- either -----------------------------------------------------------------------------------
+
+    def _fail(self, error: Exception) -> None:
+        if self.error is None:
+            known = isinstance(error, AmcError)
+            self.error = (
+                error if known else AmcError(f"the classifier failed: {type(error).__name__}: {first_line(error)}")
+            )
+            self.logger.error(str(self.error))
+        self._queue.close()
+
+
+class classifier(gr.hier_block2):
+    """Labels the modulation of a complex baseband stream, window by window.
+
+    Input: complex64 samples, best at the rate the model was trained for (``amc.sample_per_symbol``).
+    Stream tags ``rx_time``, ``rx_freq`` and a changed ``rx_rate`` begin a new stretch: no window and
+    no average spans one.
+
+    Output, message port ``labels``, a PMT dictionary a window:
+
+    ==============  ==============================================================================
+    label           symbol: name of the class, or ``unknown``
+    confidence      double: probability of the most probable class
+    probabilities   f32vector: one probability a class, in the model's order (``classes``)
+    offset          uint64: number of the window's first sample in the stream
+    length          uint64: samples in the window
+    power           double: mean power in dBFS (0: a complex tone of amplitude 1)
+    time            tuple (uint64 seconds, double fraction) of the first sample, where tags gave it
+    frequency       double: tuning in Hz, where a tag gave it
+    ==============  ==============================================================================
+
+    Output, message port ``status``, a PMT dictionary at most every ``status_interval`` seconds and one
+    at the end: ``windows`` labelled, ``dropped`` on overload, ``ignored`` (below the squelch, silent,
+    NaN or infinite) and ``errors`` (lost to a failed inference), all uint64.
+
+    Parameters
+    ----------
+    model : name of a released model, path of an ONNX file, or "" for the default model
+    hop : samples from the start of a window to the start of the next; None is the window
+    average : windows whose log-probabilities are averaged
+    threshold : probability below which the label is ``unknown``
+    squelch : power in dBFS below which a window is ignored
+    overload : ``block`` waits and loses nothing, ``drop`` keeps the source at rate and counts
+    batch : most windows in one inference
+    runtime : ``auto``, ``onnxruntime`` or ``native``
+    publish : ``every`` window, or on ``change``: a label that is new, or new after a gap or retune
+    threads : threads of the runtime
+    classes, window, normalise, temperature : win over the model file's metadata unless empty or zero
+    status_interval : seconds between two status messages
+
+    Raises AmcError for settings out of range and for a model that cannot be used. An error in
+    mid-stream ends the flowgraph; it is kept in ``error``. Counts, offsets, time and frequency begin
+    anew whenever the flowgraph is started, and when it is reconfigured while running.
+    """
+
+    def __init__(
+        self,
+        model: str = "",
+        hop: int | None = None,
+        average: int = 1,
+        threshold: float = DEFAULT_THRESHOLD,
+        squelch: float = DEFAULT_SQUELCH_DBFS,
+        overload: str = "block",
+        batch: int = DEFAULT_BATCH,
+        runtime: str = "auto",
+        publish: str = "every",
+        threads: int = 1,
+        classes: tuple[str, ...] = (),
+        window: int = 0,
+        normalise: str = "",
+        temperature: float = 0.0,
+        status_interval: float = 1.0,
+    ) -> None:
+        gr.hier_block2.__init__(
+            self, "amc_classifier", gr.io_signature(1, 1, gr.sizeof_gr_complex), gr.io_signature(0, 0, 0)
+        )
+        opened = load_model(
+            model,
+            classes=classes,
+            window=window,
+            normalise=normalise,
+            temperature=temperature,
+            runtime=runtime,
+            threads=threads,
+        )
+        self._pipeline = Pipeline(opened, hop=hop, average=average, threshold=threshold, squelch=squelch, batch=batch)
+        if not status_interval >= 0:
+            raise AmcError(f"status_interval is {status_interval}; it must be zero or more seconds.")
+        self._publisher = _Publisher()
+        self._sink = _Sink(
+            self._pipeline,
+            self._publisher,
+            checked_choice("overload", overload, OVERLOADS),
+            checked_choice("publish", publish, PUBLISHES),
+            status_interval,
+        )
+        self.connect(self, self._sink)
+        for port in (LABELS, STATUS):
+            self.message_port_register_hier_out(port)
+            self.msg_connect(self._publisher, port, self, port)
+
+    @property
+    def error(self) -> AmcError | None:
+        """What ended the flowgraph, or None."""
+        return self._sink.error
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names in the order of ``probabilities``."""
+        return self._pipeline.model.classes
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Windows, dropped, ignored and errors so far, as on the ``status`` port."""
+        return dict(vars(self._pipeline.counters))
+
+    def set_hop(self, hop: int | None) -> None:
+        """From the next window on."""
+        self._pipeline.cutter.hop = hop
+
+    def set_average(self, average: int) -> None:
+        self._pipeline.decider.average = average
+
+    def set_threshold(self, threshold: float) -> None:
+        self._pipeline.decider.threshold = threshold
+
+    def set_squelch(self, squelch: float) -> None:
+        self._pipeline.squelch = squelch
+
+    def set_overload(self, overload: str) -> None:
+        self._sink.overload = checked_choice("overload", overload, OVERLOADS)
+
+    def set_publish(self, publish: str) -> None:
+        self._sink.publish_policy = checked_choice("publish", publish, PUBLISHES)

@@ -1,0 +1,489 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line ``amc_classify``: replays recordings through the same pieces as the GNU Radio block.
+
+Standard output carries data and nothing else; everything said to people goes to standard error. Exit code 0: done;
+1: something the user can mend, said in one sentence; 2: wrong usage; 130: interrupted; 141: nobody reads the output.
+"""
+
+import argparse
+import csv
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import TextIO
+
+from .annotate import annotation_path, write_annotations
+from .decide import LARGEST_AVERAGE
+from .errors import AmcError
+from .files import replacing, sentences
+from .limits import LARGEST_HERTZ, LOWEST_RATE
+from .model import DEFAULT_MODEL, Model, load_model
+from .normalise import KINDS
+from .pipeline import DEFAULT_SQUELCH_DBFS, DEFAULT_THRESHOLD, Pipeline
+from .plot import Picture
+from .readers import open_recording
+from .recordings import Recording, Segment
+from .report import Result, iso_time, to_json
+from .runtime import RUNTIMES
+from .sample_formats import FORMATS, parse_format
+from .windows import LONGEST_HOP, LONGEST_WINDOW
+
+PROGRAM = "amc_classify"
+VERSION = "0.1.0"
+
+# --- arguments ------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: {message}; {self.prog} --help lists the options.\n")
+
+
+def _count(largest: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = 0
+        if not 1 <= value <= largest:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 to {largest}")
+        return value
+
+    return convert
+
+
+def _number(lowest: float, highest: float, what: str) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        try:
+            scale = {"k": 1e3, "M": 1e6, "G": 1e9}.get(text[-1:], 1.0)
+            value = float(text[:-1] if scale != 1 else text) * scale
+        except ValueError:
+            value = math.nan
+        if not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not {what}")
+        return value
+
+    return convert
+
+
+def _format(text: str) -> str:
+    name = text.strip().lower()
+    if name not in ("wav", "sigmf"):
+        try:
+            parse_format(name)
+        except AmcError as error:
+            raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
+    return name
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a list of names such as BPSK,QPSK,8PSK")
+    return names
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=PROGRAM,
+        description="Say which modulation recordings carry, window by window.",
+        epilog="Example: amc_classify recording_2.4Msps.cu8 --average 8 --plot recording.png",
+    )
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="SigMF (.sigmf-meta, .sigmf), .cf32 .cs16 .cs8 .cu8, .wav"
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {VERSION}")
+    source = parser.add_argument_group("the recording, where its metadata or name does not tell")
+    source.add_argument("--format", type=_format, metavar="F", help=FORMATS)
+    source.add_argument(
+        "--sample-rate",
+        type=_number(LOWEST_RATE, LARGEST_HERTZ, "a sample rate such as 48000 or 2.4M"),
+        metavar="R",
+        help="samples per second; without it there are no times",
+    )
+    source.add_argument(
+        "--frequency",
+        type=_number(-LARGEST_HERTZ, LARGEST_HERTZ, "a frequency such as 433.92M"),
+        metavar="F",
+        help="tuned to, in Hz",
+    )
+    how = parser.add_argument_group("classification")
+    how.add_argument("--model", default="", metavar="M", help=f"a released model or an .onnx file ({DEFAULT_MODEL})")
+    how.add_argument("--hop", type=_count(LONGEST_HOP), metavar="H", help="samples from window to window (a window)")
+    how.add_argument(
+        "--average", type=_count(LARGEST_AVERAGE), default=1, metavar="K", help="average over K windows (1)"
+    )
+    how.add_argument(
+        "--squelch",
+        type=_number(-1000, 1000, "a level in dBFS from -1000 to 1000"),
+        default=DEFAULT_SQUELCH_DBFS,
+        metavar="DB",
+        help=f"ignore windows below this power in dBFS ({DEFAULT_SQUELCH_DBFS:g})",
+    )
+    how.add_argument(
+        "--threshold",
+        type=_number(0, 1, "a probability from 0 to 1"),
+        default=DEFAULT_THRESHOLD,
+        metavar="P",
+        help=f"below this confidence the label is unknown ({DEFAULT_THRESHOLD:g})",
+    )
+    how.add_argument("--runtime", choices=RUNTIMES, default="auto", help="what runs the model (auto)")
+    how.add_argument("--threads", type=_count(1024), default=1, metavar="N", help="threads of one inference (1)")
+    foreign = parser.add_argument_group("a model without amc metadata")
+    foreign.add_argument(
+        "--classes", type=_names, default=(), metavar="A,B,C", help="what its outputs mean, in their order"
+    )
+    foreign.add_argument(
+        "--window", type=_count(LONGEST_WINDOW), default=0, metavar="N", help="samples it takes, if it takes any number"
+    )
+    foreign.add_argument("--normalise", choices=KINDS, default="", help="how samples are scaled for it (none)")
+    foreign.add_argument(
+        "--temperature",
+        type=_number(1e-6, 1e6, "a temperature from 1e-6 to 1e6"),
+        default=0.0,
+        metavar="T",
+        help="divides its outputs before they become probabilities (1)",
+    )
+    out = parser.add_argument_group("output")
+    out.add_argument(
+        "--output", choices=(*_ROWS, "sigmf"), default="table", help="what to print, or sigmf annotations (table)"
+    )
+    out.add_argument(
+        "--out",
+        metavar="PATH",
+        help="write there, - for standard output (sigmf: NAME.amc.sigmf-meta beside the samples)",
+    )
+    out.add_argument("--plot", metavar="PNG", help="also draw spectrogram and labels of one recording")
+    return parser
+
+
+def _check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    several = len(arguments.files) > 1
+    if several and arguments.plot:
+        parser.error("--plot draws one recording; name one FILE")
+    if several and arguments.output == "sigmf" and arguments.out:
+        parser.error("--out with --output sigmf takes one recording; leave --out away or name one FILE")
+    if arguments.out == "" or arguments.plot in ("", "-"):
+        parser.error("--out and --plot need the path of a file")
+    if arguments.output == "sigmf" and arguments.out not in (None, "-") and not arguments.out.endswith(".sigmf-meta"):
+        parser.error("--out with --output sigmf must end in .sigmf-meta")
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+Add = Callable[[Result, Segment], object]
+
+
+@contextmanager
+def _standard_output() -> Iterator[TextIO]:
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with sentences("standard output"):
+        yield sys.stdout
+        sys.stdout.flush()
+
+
+def _discard_unwritten() -> None:
+    """Writes what is held for standard output, or drops it, so that it does not fail again when the program ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _shown(path: str | Path) -> str:
+    """A path fit to be shown, whatever its bytes are."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _table(file: TextIO, recording: Recording, model: Model, several: bool, first: bool) -> Add:
+    """Rows for people: first sample, its time in seconds, label, confidence, power in dBFS."""
+    rate = recording.sample_rate
+    width = max(7, *(len(label) for label in model.classes))
+    if several:
+        file.write(f"# {_shown(recording.path)}\n")
+    seconds = "     seconds" if rate else ""
+    file.write(f"{'sample':>12}{seconds}  {'label':<{width}}  confidence  power/dBFS\n")
+
+    def add(result: Result, segment: Segment) -> None:
+        seconds = f"{result.sample_start / rate:12.6f}" if rate else ""
+        file.write(
+            f"{result.sample_start:12d}{seconds}  {result.label:<{width}}  {result.confidence:10.3f}"
+            f"  {result.power_dbfs:10.1f}\n"
+        )
+
+    return add
+
+
+def _json(file: TextIO, recording: Recording, model: Model, several: bool, first: bool) -> Add:
+    """One object a line and window."""
+    head = {"file": _shown(recording.path)} if several else {}
+    return lambda result, segment: file.write(json.dumps(head | to_json(result, model.classes)) + "\n")
+
+
+def _csv(file: TextIO, recording: Recording, model: Model, several: bool, first: bool) -> Add:
+    """One row a window under one line of names; what is not known is empty."""
+    writer = csv.writer(file, lineterminator="\n")
+    head = [_shown(recording.path)] if several else []
+    if first:
+        names = ["sample_start", "sample_count", "time", "frequency", "label", "confidence", "power_dbfs"]
+        probabilities = [f"probability {label}" for label in model.classes]
+        writer.writerow([*(["file"] if several else []), *names, *probabilities])
+
+    def add(result: Result, segment: Segment) -> None:
+        moment = "" if result.time is None else iso_time(result.time)
+        frequency = "" if result.frequency is None else repr(result.frequency)
+        known = [result.sample_start, result.sample_count, moment, frequency, result.label]
+        numbers = [f"{result.confidence:.6f}", f"{result.power_dbfs:.3f}", *(f"{p:.6f}" for p in result.probabilities)]
+        writer.writerow([*head, *known, *numbers])
+
+    return add
+
+
+_ROWS = {"table": _table, "json": _json, "csv": _csv}
+
+
+@contextmanager
+def _annotations(out: str | None, recording: Recording) -> Iterator[Add]:
+    """A metadata file with annotations; its path is what is printed."""
+    if out == "-":
+        with _standard_output() as file, write_annotations(recording, file) as add:
+            yield add
+        return
+    path = Path(out) if out else annotation_path(recording)
+    with write_annotations(recording, path) as add:
+        yield add
+    with _standard_output() as file:
+        file.write(f"{_shown(path)}\n")
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+
+class _Progress:
+    """One line on a terminal, renewed a few times a second once a recording takes long; otherwise silent."""
+
+    def __init__(self, recording: Recording, shown: bool) -> None:
+        self._name, self._total = _shown(recording.path.name), recording.sample_count
+        self._shown = shown
+        self._began = self._said = time.monotonic()
+        self._done = 0
+        self._width = 0
+
+    def advance(self, samples: int) -> None:
+        self._done += samples
+        now = time.monotonic()
+        if self._shown and now - self._began > 1 and now - self._said > 0.2:
+            self._said = now
+            speed = self._done / (now - self._began)
+            left = (self._total - self._done) / speed
+            filled = 30 * self._done // self._total
+            bar = "#" * filled + "." * (30 - filled)
+            self._say(
+                f"{self._name[-40:]} [{bar}] {self._done / self._total:4.0%} {speed / 1e6:.2f} Msps, {left:.0f} s left"
+            )
+
+    def end(self) -> float:
+        """Takes the line away; returns the seconds since the beginning."""
+        if self._width:
+            self._say("")
+            _tell("\r", end="")
+        return time.monotonic() - self._began
+
+    def _say(self, text: str) -> None:
+        _tell(f"\r{text:<{self._width}}", end="")
+        self._width = len(text)
+
+
+def _tell(text: str, end: str = "\n") -> None:
+    """Says something to people; that nobody can hear it must not end the work."""
+    try:
+        sys.stderr.write(text + end)
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass
+
+
+def _introduce(recording: Recording) -> None:
+    known = [recording.format.name]
+    if recording.sample_rate:
+        known.append(f"{recording.sample_rate:.12g} samples/s")
+    known.append(f"{recording.sample_count} samples")
+    if len(recording.segments) > 1:
+        known.append(f"{len(recording.segments)} captures")
+    guessed = " and ".join(part.replace("_", " ") for part in recording.inferred)
+    _tell(f"{_shown(recording.path)}: {', '.join(known)}{f' ({guessed} from its name)' if guessed else ''}")
+
+
+def _conclude(recording: Recording, labels: Counter, pipeline: Pipeline, unused: int, seconds: float) -> None:
+    count, ignored = pipeline.counters.windows, pipeline.counters.ignored
+    reason = " (silent, below the squelch, or with samples that are no finite number)" if ignored else ""
+    left = f", {unused} sample{'s' * (unused != 1)} left over that filled no window" if unused else ""
+    speed = recording.sample_count / max(seconds, 1e-9) / 1e6
+    _tell(
+        f"{_shown(recording.path)}: {count} window{'s' * (count != 1)}, {ignored} ignored{reason}{left}, "
+        f"{seconds:.1f} s, {speed:.2f} Msps"
+    )
+    if labels:
+        _tell("  " + ", ".join(f"{label} {100 * number / count:.1f} %" for label, number in labels.most_common()))
+
+
+# --- the program ----------------------------------------------------------------------------------
+
+
+def _classify(
+    recording: Recording, model: Model, arguments: argparse.Namespace, add: Add, picture: Picture | None, shown: bool
+) -> None:
+    """Replays one recording: every window goes to ``add``, samples and windows to ``picture``, a summary to people."""
+    pipeline = Pipeline(
+        model,
+        hop=arguments.hop,
+        average=arguments.average,
+        threshold=arguments.threshold,
+        squelch=arguments.squelch,
+    )
+    labels: Counter = Counter()
+    unused = 0
+    # Beyond the last window; what a hop above the window skips was not wanted.
+    step = max(pipeline.cutter.window, pipeline.cutter.hop)
+    progress = _Progress(recording, shown)
+    try:
+        for segment in recording.segments:
+            pipeline.restart(
+                segment.sample_start,
+                time=segment.time,
+                sample_rate=recording.sample_rate,
+                frequency=segment.frequency,
+            )
+            end = segment.sample_start
+            for samples in recording.blocks(segment):
+                if picture:
+                    picture.add_samples(samples, segment)
+                # Batch by batch: at a small hop, the results of a whole block would be too many to hold.
+                for windows in pipeline.cut(samples):
+                    for result in pipeline.classify(windows):
+                        add(result, segment)
+                        labels[result.label] += 1
+                        if picture:
+                            picture.add_result(result)
+                    end = int(windows.starts[-1]) + step
+                progress.advance(len(samples))
+            unused += max(0, segment.sample_start + segment.sample_count - end)
+    finally:
+        seconds = progress.end()
+    _conclude(recording, labels, pipeline, unused, seconds)
+
+
+def _check_outputs(arguments: argparse.Namespace, recordings: list[Recording]) -> None:
+    """No output may take the place of a recording, or of another output."""
+    outputs = [path for path in (arguments.out, arguments.plot) if path not in (None, "-")]
+    if arguments.output == "sigmf" and arguments.out is None:
+        outputs += [str(annotation_path(recording)) for recording in recordings]
+    taken = {os.path.realpath(path) for recording in recordings for path in (recording.path, recording.source.path)}
+    taken |= {os.path.realpath(recording.path.with_suffix(".sigmf-meta")) for recording in recordings}
+    real = [os.path.realpath(path) for path in outputs]
+    for path, final in zip(outputs, real, strict=True):
+        if final in taken and os.path.isfile(path):
+            raise AmcError(f"{path} is a recording or its metadata, which is never overwritten; give another path.")
+        if real.count(final) > 1:
+            raise AmcError(f"two outputs would both be {path}; give them different paths or make them one by one.")
+
+
+def _check_lengths(recordings: list[Recording], model: Model) -> None:
+    """Every recording must have a window somewhere."""
+    for recording in recordings:
+        longest = max(segment.sample_count for segment in recording.segments)
+        if longest < model.window:
+            raise AmcError(
+                f"{recording.path} has at most {longest} samples without a gap, and the model {model.path.stem} needs "
+                f"{model.window}; record for longer."
+            )
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    recordings = [
+        open_recording(
+            path, sample_format=arguments.format, sample_rate=arguments.sample_rate, frequency=arguments.frequency
+        )
+        for path in arguments.files
+    ]
+    _check_outputs(arguments, recordings)
+    model = load_model(
+        arguments.model,
+        classes=arguments.classes,
+        window=arguments.window,
+        normalise=arguments.normalise,
+        temperature=arguments.temperature,
+        runtime=arguments.runtime,
+        threads=arguments.threads,
+    )
+    _check_lengths(recordings, model)
+    rows = _ROWS.get(arguments.output)  # None for annotations, where each recording has its own file
+    printing = rows is not None and arguments.out in (None, "-")
+    # Rows that run by on the same terminal show the progress themselves.
+    shown = sys.stderr.isatty() and not (printing and sys.stdout.isatty())
+    with ExitStack() as stack:
+        # The files are opened first, so that one that cannot be written is known before the work.
+        png = stack.enter_context(replacing(arguments.plot, "wb")) if arguments.plot else None
+        if rows:
+            file = stack.enter_context(_standard_output() if printing else replacing(arguments.out, "w"))
+        for number, recording in enumerate(recordings):
+            picture = Picture(recording, model.classes, _shown(recording.path.name)) if png else None
+            _introduce(recording)
+            if rows:
+                adding = nullcontext(rows(file, recording, model, len(recordings) > 1, number == 0))
+            else:
+                adding = _annotations(arguments.out, recording)
+            with adding as add:
+                _classify(recording, model, arguments, add, picture, shown)
+            if picture:
+                with sentences(arguments.plot):
+                    picture.save(png)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program with ``argv`` (None: the program's own arguments) and returns its exit code."""
+    parser = _parser()
+    try:
+        arguments = parser.parse_args(argv)
+        _check_together(parser, arguments)
+    except SystemExit as stop:  # how argparse ends, after --help as well
+        return stop.code or 0
+    try:
+        _run(arguments)
+    except AmcError as error:
+        _discard_unwritten()
+        _tell(f"{PROGRAM}: {error}")
+        return 1
+    except MemoryError:
+        _tell(f"{PROGRAM}: there is not enough memory; choose a smaller model or window.")
+        return 1
+    except KeyboardInterrupt as stop:
+        _discard_unwritten()
+        _tell(f"{PROGRAM}: interrupted.")
+        return 143 if isinstance(stop, _Terminated) else 130
+    except BrokenPipeError:
+        _discard_unwritten()
+        return 141
+    return 0
+
+
+class _Terminated(KeyboardInterrupt):
+    """The program was asked to end by another (SIGTERM)."""
+
+
+def program() -> None:
+    """The program amc_classify: ``main``, which also cleans up when another program ends it."""
+
+    def terminate(number: int, frame: object) -> None:
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    sys.exit(main())

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which sample rates, frequencies and times are taken at their word, wherever they were said."""
+
+from datetime import UTC, datetime, timedelta
+
+LARGEST_HERTZ = 1e12
+LOWEST_RATE = 1e-6
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST_TIME = (datetime(1, 1, 1, tzinfo=UTC) - EPOCH).total_seconds()
+LATEST_TIME = (datetime(9999, 12, 31, tzinfo=UTC) - EPOCH).total_seconds()
+
+
+def usable_rate(value: float) -> float | None:
+    """A sample rate per second, or None for one that cannot be meant."""
+    return value if LOWEST_RATE <= value <= LARGEST_HERTZ else None
+
+
+def usable_frequency(value: float) -> float | None:
+    """A frequency in Hz, or None for one that cannot be meant."""
+    return value if abs(value) <= LARGEST_HERTZ else None
+
+
+def whole_seconds(moment: datetime) -> int:
+    """Seconds since 1970 of a moment with a time zone, rounded down."""
+    return (moment - EPOCH) // timedelta(seconds=1)

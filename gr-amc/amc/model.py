@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A model file with everything needed to use it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .errors import AmcError
+from .normalise import KINDS
+from .runtime import OnnxRuntime, open_runtime
+from .windows import LONGEST_WINDOW, checked_count
+
+DEFAULT_MODEL = "vgg10-w4a4-first"
+MODELS = Path(__file__).parent / "models"
+
+
+@dataclass(frozen=True)
+class Model:
+    """An opened model: what it expects, what it answers, and ``run``."""
+
+    path: Path
+    classes: tuple[str, ...]
+    window: int
+    normalise: str
+    temperature: float
+    runtime: OnnxRuntime
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Logits float32 (n, classes) of normalised windows float32 (n, 2, window); raises AmcError."""
+        logits = self.runtime.run(batch)
+        if logits.shape != (len(batch), len(self.classes)) or not np.isfinite(logits).all():
+            raise AmcError(
+                f"the model {self.path} gave logits of shape {logits.shape}, or not finite, "
+                f"where {(len(batch), len(self.classes))} finite numbers are due; use another model."
+            )
+        return logits
+
+
+def released_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(path.name.removesuffix(".onnx") for path in MODELS.glob("*.onnx"))
+
+
+def _find(name_or_path: str) -> Path:
+    name = name_or_path or DEFAULT_MODEL
+    released = MODELS / f"{name}.onnx"
+    if "/" not in name and not name.endswith(".onnx"):
+        if released.is_file():
+            return released
+        known = ", ".join(released_models()) or "none"
+        raise AmcError(f"there is no released model '{name}'; give a path to a .onnx file or one of: {known}.")
+    return Path(name)
+
+
+def load_model(
+    name_or_path: str = "",
+    *,
+    classes: tuple[str, ...] | list[str] = (),
+    window: int = 0,
+    normalise: str = "",
+    temperature: float = 0.0,
+    runtime: str = "auto",
+    threads: int = 1,
+) -> Model:
+    """Opens a released model by name ("" is the default one) or any ONNX file (N, 2, L) -> (N, C) by path.
+
+    ``classes``, ``window``, ``normalise`` and ``temperature`` win over the file's ``amc.*`` metadata
+    where given (neither empty nor zero). Raises AmcError when anything is missing or does not fit.
+    """
+    path = _find(str(name_or_path))
+    session = open_runtime(path, runtime, checked_count("threads", threads, 1024))
+    names = _classes(path, session, tuple(classes))
+    length = _window(path, session, window)
+    kind = normalise or session.metadata.get("amc.normalise", "none")
+    if kind not in KINDS:
+        raise AmcError(f"the normalisation '{kind}' of model {path} is unknown; choose one of {', '.join(KINDS)}.")
+    model = Model(path, names, length, kind, _temperature(path, session, temperature), session)
+    # One window of zeros finds a model that cannot run here before a flowgraph starts.
+    model.run(np.zeros((1, 2, length), np.float32))
+    return model
+
+
+def _classes(path: Path, session: OnnxRuntime, given: tuple[str, ...]) -> tuple[str, ...]:
+    text = session.metadata.get("amc.classes", "")
+    try:
+        listed = given or json.loads(text or "[]")
+    except (ValueError, RecursionError):
+        listed = None
+    if not isinstance(listed, list | tuple):
+        raise AmcError(f"the class list in the metadata of model {path} is not a JSON list; give classes.")
+    names = tuple(listed)
+    if not names:
+        raise AmcError(f"the model {path} has no class list in its metadata; give classes.")
+    if not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
+        raise AmcError(f"the class list of model {path} must be distinct names; it is {list(names)}.")
+    if session.class_count not in (None, len(names)):
+        raise AmcError(
+            f"the model {path} has {session.class_count} outputs but {len(names)} class names; give as many classes."
+        )
+    return names
+
+
+def _number(path: Path, session: OnnxRuntime, key: str, default: float) -> float:
+    text = session.metadata.get(key, "")
+    try:
+        return float(text) if text else default
+    except ValueError:
+        raise AmcError(
+            f"{key} in the metadata of model {path} is '{text}', not a number; give it as a setting."
+        ) from None
+
+
+def _window(path: Path, session: OnnxRuntime, given: int) -> int:
+    length = given or _number(path, session, "amc.window", 0) or session.window
+    if not length:
+        raise AmcError(f"the model {path} leaves its window length open; give the window.")
+    length = checked_count("window", length, LONGEST_WINDOW)
+    if session.window not in (None, length):
+        raise AmcError(f"the window is {length} samples but the model {path} takes {session.window}; leave it out.")
+    return length
+
+
+def _temperature(path: Path, session: OnnxRuntime, given: float) -> float:
+    value = given or _number(path, session, "amc.temperature", 1.0)
+    if not np.isfinite(value) or value <= 0:
+        raise AmcError(f"the temperature {value} of model {path} must be above zero.")
+    return float(value)

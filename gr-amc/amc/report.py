@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is said of a window, and its forms: JSON object, PMT dictionary."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Result:
+    """One classified window.
+
+    ``probabilities`` float32 (classes,); ``power_dbfs`` relative to a complex tone of amplitude 1;
+    ``time`` (whole seconds, fraction) since 1970 of the first sample and ``frequency`` in Hz, or None.
+    """
+
+    label: str
+    confidence: float
+    probabilities: np.ndarray
+    sample_start: int
+    sample_count: int
+    power_dbfs: float
+    time: tuple[int, float] | None = None
+    frequency: float | None = None
+
+
+def iso_time(time: tuple[int, float]) -> str:
+    """ISO 8601 in UTC with microseconds, ending in Z, of a time from ``EARLIEST_TIME`` to ``LATEST_TIME``."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=time[0], microseconds=round(time[1] * 1e6))
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def to_json(result: Result, classes: tuple[str, ...]) -> dict:
+    """The object that ``amc_classify --output json`` prints for a window."""
+    content = {
+        "sample_start": result.sample_start,
+        "sample_count": result.sample_count,
+        "label": result.label,
+        "confidence": round(result.confidence, 6),
+        "probabilities": dict(zip(classes, (round(float(p), 6) for p in result.probabilities), strict=True)),
+        "power_dbfs": round(result.power_dbfs, 3),
+    }
+    if result.time is not None:
+        content["time"] = iso_time(result.time)
+    if result.frequency is not None:
+        content["frequency"] = result.frequency
+    return content
+
+
+def to_pmt(result: Result):
+    """The PMT dictionary of the block's ``labels`` port; its keys are listed in ``gnuradio.amc.classifier``."""
+    import pmt
+
+    fields = {
+        "label": pmt.intern(result.label),
+        "confidence": pmt.from_double(result.confidence),
+        "probabilities": pmt.init_f32vector(len(result.probabilities), result.probabilities.tolist()),
+        "offset": pmt.from_uint64(result.sample_start),
+        "length": pmt.from_uint64(result.sample_count),
+        "power": pmt.from_double(result.power_dbfs),
+    }
+    if result.time is not None:
+        fields["time"] = pmt.make_tuple(pmt.from_uint64(result.time[0]), pmt.from_double(result.time[1]))
+    if result.frequency is not None:
+        fields["frequency"] = pmt.from_double(result.frequency)
+    message = pmt.make_dict()
+    for name, value in fields.items():
+        message = pmt.dict_add(message, pmt.intern(name), value)
+    return message
+
+
+def from_pmt(message) -> Result:
+    """The result that ``to_pmt`` made the message of."""
+    import pmt
+
+    fields = pmt.to_python(message)
+    return Result(
+        label=fields["label"],
+        confidence=fields["confidence"],
+        probabilities=np.asarray(fields["probabilities"], np.float32),
+        sample_start=fields["offset"],
+        sample_count=fields["length"],
+        power_dbfs=fields["power"],
+        time=fields.get("time"),
+        frequency=fields.get("frequency"),
+    )
