@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""That the benchmarks run from end to end and write what they promise; what they measure is not looked at."""
+
+import json
+
+import pytest
+
+from tests.helpers.tiny_models import write_model
+
+pytest.importorskip("brevitas", reason="the benchmarks compare with a network of the training package")
+
+from tests.bench import networks  # noqa: E402
+from tests.bench.__main__ import main  # noqa: E402
+
+CLASSES = 24
+
+
+@pytest.fixture
+def small_vgg10(tmp_path):
+    import onnx
+
+    path = tmp_path / "small.onnx"
+    networks.write_float32(path, CLASSES, filters=2, hidden=4)
+    model = onnx.load(path)
+    names = json.dumps([f"class {index}" for index in range(CLASSES)])
+    onnx.helper.set_model_props(model, {"amc.classes": names, "amc.normalise": "unit_power"})
+    onnx.save(model, path)
+    return path
+
+
+def test_a_run_reports_every_figure(small_vgg10, tmp_path, capfd):
+    target = tmp_path / "bench.json"
+    assert main(["--tiny", "--model", str(small_vgg10), "--json", str(target)]) == 0
+    report = json.loads(target.read_text())
+    assert {"processor", "cores", "gnuradio", "onnxruntime", "numpy", "python"} <= report["machine"].keys()
+    assert report["model"]["name"] == "small"
+    assert len(report["verified"]) == 3
+
+    both = {
+        (network, batch, threads) for network in ("shipped", "float32") for batch in (1, 8, 32) for threads in (1, 2)
+    }
+    assert {(row["network"], row["batch"], row["threads"]) for row in report["runtimes"]} == both
+    assert {(row["what"], row["threads"]) for row in report["block"]} == {
+        (what, threads) for what in ("runtime", "block") for threads in (1, 2)
+    }
+    assert report["latency"]["seconds"].keys() == {"min", "median", "max", "percentile_99"}
+    assert [look["samples"] for look in report["memory"]["looks"]] == [10**5 * tenth for tenth in range(1, 11)]
+    assert sum("aim" in ratio for ratio in report["ratios"]) == 4
+    for figures in [*report["ratios"], *(row["msps"] for row in report["runtimes"] + report["block"])]:
+        assert 0 < figures["min"] <= figures["median"] <= figures["max"]
+
+    text = capfd.readouterr().out
+    assert text.index("RATIO") < text.index("MSPS") < text.index("LATENCY") < text.index("RESIDENT MEMORY")
+
+
+def test_another_network_than_a_vgg10_is_refused_in_a_sentence(tmp_path, capfd):
+    model, target = write_model(tmp_path / "linear.onnx"), tmp_path / "bench.json"
+    assert main(["--tiny", "--model", str(model), "--json", str(target)]) == 1
+    assert "linear.onnx is not a VGG10" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == [model]

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The block descriptions say what the Python code takes, and what they generate runs."""
+
+import inspect
+import re
+
+import pytest
+from gnuradio import amc
+
+from tests.grc.flowgraphs import BLOCKS, open_platform
+from tests.helpers.tiny_models import write_model
+
+
+@pytest.fixture(scope="module")
+def platform():
+    return open_platform()
+
+
+@pytest.fixture
+def block(platform):
+    """A Modulation Classifier as it is when dragged onto the canvas."""
+    flowgraph = platform.make_flow_graph()
+    block = flowgraph.new_block("amc_classifier")
+    block.params["id"].set_value("classifier")
+    yield block  # not returned: the block alone does not keep its flowgraph alive
+
+
+@pytest.fixture
+def build(block, tmp_path):
+    """Builds the block by its own generated line, with a small model where none is given, and other values if asked."""
+
+    def build(**values):
+        values = {"model": str(write_model(tmp_path / "model.onnx")), **values}
+        for name, value in values.items():
+            block.params[name].set_value(value)
+        assert errors(block) == []
+        namespace = {}
+        exec(block.templates.render("imports"), namespace)
+        return eval(block.templates.render("make"), namespace)
+
+    return build
+
+
+def errors(block):
+    block.parent_flowgraph.rewrite()
+    block.rewrite()
+    block.validate()
+    return [message for message in block.get_error_messages() if "not connected" not in message]
+
+
+def own_parameters(platform, key):
+    return {data["id"]: data for data in platform.blocks[key].parameters_data if data["id"] in SIGNATURE}
+
+
+SIGNATURE = inspect.signature(amc.classifier).parameters
+
+
+@pytest.mark.parametrize("path", BLOCKS, ids=lambda path: path.name)
+def test_every_block_loads_in_our_category(platform, path):
+    key = path.name.removesuffix(".block.yml")
+    assert platform.blocks[key].loaded_from == str(path)
+    assert platform.blocks[key].category == ["AMC"]
+
+
+def test_parameters_are_those_of_the_python_block_in_the_same_order(platform):
+    every_block_has = {"id", "alias", "affinity", "minoutbuf", "maxoutbuf", "comment"}
+    ids = [data["id"] for data in platform.blocks["amc_classifier"].parameters_data]
+    assert [name for name in ids if name not in every_block_has] == list(SIGNATURE)
+
+
+@pytest.mark.parametrize("name", SIGNATURE)
+def test_default_is_that_of_the_python_block(platform, name):
+    data = own_parameters(platform, "amc_classifier")[name]
+    default = data["default"]
+    is_text = data["dtype"] in ("enum", "file_open", "string")
+    assert (default if is_text else eval(str(default))) == SIGNATURE[name].default
+
+
+@pytest.mark.parametrize("name", SIGNATURE)
+def test_documentation_explains_the_parameter_under_its_label(platform, name):
+    parameters = platform.blocks["amc_classifier"].documentation[""].partition("Parameters:")[2]
+    label = re.sub(r" \((Samples.*|Windows|dBFS|s)\)$", "", own_parameters(platform, "amc_classifier")[name]["label"])
+    explained = [item for line in parameters.splitlines() for item in line.partition(":")[0].strip().split(", ")]
+    assert label in explained
+
+
+def test_options_are_those_the_python_block_accepts(platform, build):
+    for name in ("overload", "runtime", "publish", "normalise"):
+        data = own_parameters(platform, "amc_classifier")[name]
+        assert len(data["options"]) == len(data["option_labels"])
+        for option in data["options"]:
+            try:
+                build(**{name: option})
+            except amc.AmcError as error:
+                # A runtime that this machine lacks is refused by name; nothing else may be.
+                assert name == "runtime" and option in str(error)
+        build(**{name: data["default"]})
+
+
+def test_a_block_with_default_values_is_built(build):
+    assert isinstance(build(), amc.classifier)
+
+
+@pytest.mark.skipif(not amc.released_models(), reason="no released model is installed")
+def test_a_block_with_default_values_is_built_with_the_released_model(build):
+    assert len(build(model="").classes) == 24
+
+
+def test_values_reach_the_parameter_of_their_name(build, monkeypatch):
+    given = {
+        "model": "a model", "hop": 7, "average": 3, "threshold": 0.25, "squelch": -12.5, "overload": "drop",
+        "batch": 5, "runtime": "native", "publish": "change", "threads": 2, "classes": ("A", "B"), "window": 512,
+        "normalise": "unit_power", "temperature": 1.5, "status_interval": 0.125,
+    }  # fmt: skip
+    assert list(given) == list(SIGNATURE)
+    taken = {}
+    monkeypatch.setattr(amc, "classifier", lambda **values: taken.update(values))
+    build(**{name: str(value) for name, value in given.items()})
+    assert taken == given
+
+
+@pytest.mark.parametrize("hop", ["2048", "None"])
+def test_callbacks_are_the_setters_of_the_python_block(platform, block, build, hop):
+    built = build(hop=hop, average="4", threshold="0.75", squelch="-30", overload="drop", publish="change")
+    callbacks = block.get_callbacks()
+    assert all(callback.startswith("self.classifier.set_") for callback in callbacks)
+    owner = type("top_block", (), {"classifier": built})()
+    for callback in callbacks:
+        exec(callback, {"self": owner})
+    setters = {name for name in vars(amc.classifier) if name.startswith("set_")}
+    assert {callback.partition("(")[0].removeprefix("self.classifier.") for callback in callbacks} == setters
+
+
+def test_ports_are_a_complex_stream_in_and_two_optional_message_ports_out(block):
+    assert errors(block) == []
+    assert [(port.domain, port.dtype, bool(port.optional)) for port in block.sinks] == [("stream", "complex", False)]
+    assert [(port.key, port.domain, bool(port.optional)) for port in block.sources] == [
+        ("labels", "message", True),
+        ("status", "message", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ({"hop": "1"}, {"hop": "0"}),
+        ({"hop": "None"}, {"hop": "-1"}),
+        ({"hop": "512"}, {"hop": '"512"'}),
+        ({"average": "1"}, {"average": "0"}),
+        ({"threshold": "0"}, {"threshold": "-0.01"}),
+        ({"threshold": "1"}, {"threshold": "1.01"}),
+        ({"batch": "1"}, {"batch": "0"}),
+        ({"threads": "1"}, {"threads": "0"}),
+        ({"window": "0"}, {"window": "-1"}),
+        ({"temperature": "0"}, {"temperature": "-0.5"}),
+        ({"status_interval": "0"}, {"status_interval": "-1"}),
+        ({"model": "my.onnx", "classes": '["A", "B"]'}, {"model": "my.onnx", "classes": '["A", "A"]'}),
+        ({"model": "my.onnx", "classes": '("A", "B")'}, {"model": "my.onnx", "classes": '"AB"'}),
+        ({"model": "my.onnx", "classes": '("A", "B")'}, {"model": "", "classes": '("A", "B")'}),
+        ({"model": "my.onnx", "window": "512"}, {"model": "", "window": "512"}),
+    ],
+)
+def test_assert_lets_the_right_value_pass_and_marks_the_wrong_one(block, right, wrong):
+    for values, is_right in ((right, True), (wrong, False)):
+        for name, value in values.items():
+            block.params[name].set_value(value)
+        assert (errors(block) == []) is is_right
+
+
+def test_rare_parameters_show_on_the_canvas_only_once_set(block):
+    assert errors(block) == []
+    shown = {name for name in SIGNATURE if block.params[name].hide == "none"}
+    assert shown == {"average", "threshold", "overload"}
+    for name, value in {"model": "my.onnx", "hop": "99", "squelch": "-40", "publish": "change", "threads": "2"}.items():
+        block.params[name].set_value(value)
+        assert errors(block) == []
+        assert block.params[name].hide == "none"

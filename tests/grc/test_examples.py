@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The example flowgraphs open, are complete, and do what they show."""
+
+import importlib.util
+import json
+import math
+import py_compile
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+
+import matplotlib.image
+import numpy as np
+import pmt
+import pytest
+from gnuradio import amc
+from gnuradio.amc.report import Result, to_pmt
+
+from tests.grc.flowgraphs import EXAMPLES, GRC, generate, open_flowgraph, open_platform
+from tests.grc.pictures import run_window
+from tests.helpers.tiny_models import write_model
+
+SECONDS = 60
+MODULATIONS = ["OOK", "4ASK", "BPSK", "QPSK", "8PSK", "16QAM", "64QAM", "GMSK", "FM"]
+
+needs_released_model = pytest.mark.skipif(not amc.released_models(), reason="no released model is installed")
+
+
+@pytest.fixture(scope="module")
+def platform():
+    return open_platform()
+
+
+@pytest.fixture(scope="module")
+def generated(platform, tmp_path_factory):
+    """Generates an example by its name and returns the Python file to run."""
+    folder = tmp_path_factory.mktemp("generated")
+    return lambda name: generate(platform, open_flowgraph(platform, GRC / "examples" / f"{name}.grc"), folder)
+
+
+def replay(python_file, *arguments):
+    return subprocess.run(
+        [sys.executable, python_file, *arguments], timeout=SECONDS, capture_output=True, text=True, check=False
+    )
+
+
+def assert_shows_something(picture, width, height, colours):
+    """The picture is larger than ``width`` x ``height`` pixels and has more than so many colours."""
+    pixels = matplotlib.image.imread(picture)
+    assert pixels.shape[0] > height and pixels.shape[1] > width
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > colours
+
+
+def test_the_three_examples_are_there():
+    assert [path.stem for path in EXAMPLES] == ["amc_file_replay", "amc_live_soapy", "amc_simulation"]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_is_complete_and_generates_python(platform, path, tmp_path):
+    flowgraph = open_flowgraph(platform, path)
+    assert [block.name for block in flowgraph.blocks if block.is_dummy_block] == []
+    assert [(str(element), message) for element, message in flowgraph.iter_error_messages()] == []
+    assert all(block.enabled for block in flowgraph.blocks)
+    assert "amc_classifier" in {block.key for block in flowgraph.blocks}
+    assert flowgraph.get_option("id") == path.stem
+    py_compile.compile(str(generate(platform, flowgraph, tmp_path)), doraise=True)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_is_what_gnu_radio_companion_would_save(platform, path, tmp_path):
+    platform.save_flow_graph(str(tmp_path / path.name), open_flowgraph(platform, path))
+
+    def content(file):
+        data = platform.parse_flow_graph(str(file))
+        # The version that saves is written into the file, and later ones know more parameters.
+        return data["connections"], {block["name"]: block["id"] for block in data["blocks"]}
+
+    assert content(tmp_path / path.name) == content(path)
+
+
+@pytest.mark.hard_timeout(300)
+def test_simulation_runs_with_every_modulation_at_the_stated_ratio(generated, tmp_path):
+    """The power of signal and noise together shows that the ratio is that of the slider, for each modulation."""
+    classes = ("OOK", "BPSK", "QPSK", "8PSK")
+    model = write_model(tmp_path / "model.onnx", classes=classes, normalise="unit_power")
+    picture = tmp_path / "simulation.png"
+    ratios = {name: -10 + 5 * number for number, name in enumerate(MODULATIONS)}
+    ratios["FM"] = 0
+    stages = [f"--stage=samp_rate=1e6,modulation={name},snr={ratio}" for name, ratio in ratios.items()]
+    arguments = ["--picture", picture, "--model", model, "--labels=100", *stages]
+    results = run_window(generated("amc_simulation"), *arguments)
+
+    assert len(results) == len(ratios)
+    for (name, ratio), result in zip(ratios.items(), results, strict=True):
+        assert {label for label, _ in result} <= {*classes, "unknown"}
+        power = np.mean([10 ** (dbfs / 10) for _, dbfs in result])
+        # 100 windows of 128 symbols: one sigma of their mean power is 0.9 % for OOK and 4ASK, less for the others.
+        assert power == pytest.approx(1 + 10 ** (-ratio / 10), rel=0.05), name
+
+    assert_shows_something(picture, width=600, height=400, colours=50)
+
+
+@needs_released_model
+@pytest.mark.hard_timeout(300)
+def test_simulation_says_qpsk_for_qpsk(generated):
+    (result,) = run_window(generated("amc_simulation"), "--stage=modulation=QPSK,snr=20")
+    counts = Counter(label for label, _ in result)
+    assert counts["QPSK"] >= 0.8 * len(result), counts
+
+
+def test_simulation_without_its_model_ends_with_the_reason(generated, tmp_path, capfd):
+    with pytest.raises(subprocess.CalledProcessError):
+        run_window(generated("amc_simulation"), "--model", tmp_path / "missing.onnx", "--stage=snr=20")
+    assert "missing.onnx" in capfd.readouterr().err
+
+
+def test_file_replay_prints_each_window_and_ends(generated, tmp_path):
+    """Three levels, two windows each, and half a window that is too short to be labelled."""
+    model = write_model(tmp_path / "model.onnx")
+    recording = tmp_path / "three levels.cf32"
+    levels = np.repeat([0.1, 0.5, 1.0], 2048)
+    np.concatenate((levels, np.ones(512))).astype(np.complex64).tofile(recording)
+
+    done = replay(generated("amc_file_replay"), "--recording", recording, "--samp-rate", "10e3", "--model", model)
+
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines() if "dBFS" in line]
+    assert [line[2] for line in lines] == ["LOW", "LOW", "MIDDLE", "MIDDLE", "HIGH", "HIGH"]
+    assert [float(line[0]) for line in lines] == pytest.approx([0.1024 * window for window in range(6)])
+    powers = [20 * math.log10(level) for level in (0.1, 0.1, 0.5, 0.5, 1, 1)]
+    assert [float(line[5]) for line in lines] == pytest.approx(powers, abs=0.06)
+    assert re.search(r"windows\D*6\b", done.stdout)
+
+
+@pytest.fixture(params=["amc_live_soapy", "amc_simulation"])
+def label_text(platform, request):
+    """The example's block that makes the text, and the list of texts it gave out."""
+    flowgraph = open_flowgraph(platform, GRC / "examples" / f"{request.param}.grc")
+    (source,) = (b.params["_source_code"].get_value() for b in flowgraph.blocks if b.name == "text")
+    namespace = {}
+    exec(source, namespace)
+    block, texts = namespace["blk"](history=4, interval=0), []
+    block.message_port_pub = lambda port, pair: texts.append(pmt.to_python(pmt.cdr(pair)))
+    return block, texts
+
+
+def label_message(label, frequency=None):
+    return to_pmt(Result(label, 0.75, np.ones(3, np.float32) / 3, 0, 1024, -3.0, None, frequency))
+
+
+def status_message(windows, ignored):
+    counts = {"windows": windows, "dropped": 0, "ignored": ignored, "errors": 0}
+    message = pmt.make_dict()
+    for name, count in counts.items():
+        message = pmt.dict_add(message, pmt.intern(name), pmt.from_uint64(count))
+    return message
+
+
+def test_label_is_shown_until_windows_are_ignored_and_none_is_labelled(label_text):
+    block, texts = label_text
+    for label in ("QPSK", "BPSK"):
+        block.take_label(label_message(label))
+    assert "<b>BPSK</b>" in texts[-1] and "75 %" in texts[-1] and "last 2 labels" in texts[-1]
+    block.take_status(status_message(windows=2, ignored=5))
+    block.take_status(status_message(windows=2, ignored=5))
+    assert "<b>BPSK</b>" in texts[-1]
+    block.take_status(status_message(windows=2, ignored=6))
+    assert "<b>no signal</b>" in texts[-1] and "%" not in re.sub("<[^>]*>", "", texts[-1]) and "PSK" not in texts[-1]
+    block.take_label(label_message("GMSK"))
+    assert "<b>GMSK</b>" in texts[-1] and "last 1 labels" in texts[-1]
+
+
+def test_bars_begin_anew_after_a_retune(label_text):
+    block, texts = label_text
+    for frequency in (None, 433e6, 433e6, 434e6):
+        block.take_label(label_message(f"on {frequency}", frequency))
+    assert ["last 1 labels", "last 1 labels", "last 2 labels", "last 1 labels"] == [
+        re.search(r"last \d labels", text).group() for text in texts
+    ]
+    assert "on 433" not in texts[-1]
+
+
+def test_label_text_is_updated_no_more_often_than_its_interval(label_text):
+    block, texts = label_text
+    block.interval = math.inf
+    for count in range(1, 100):
+        block.take_label(label_message("QPSK"))
+        block.take_status(status_message(windows=0, ignored=count))
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize("what", ["recording", "model"])
+def test_file_replay_without_its_file_ends_with_an_error(generated, tmp_path, what):
+    model = write_model(tmp_path / "model.onnx")
+    recording = tmp_path / "recording.cf32"
+    np.ones(4096, np.complex64).tofile(recording)
+    given = {"recording": recording, "model": model, what: tmp_path / "missing.onnx"}
+    done = replay(generated("amc_file_replay"), *(f"--{name}={path}" for name, path in given.items()))
+    assert done.returncode != 0
+    assert "missing.onnx" in done.stderr + done.stdout
+
+
+@pytest.mark.skipif(
+    not (shutil.which("Xvfb") and importlib.util.find_spec("gi")), reason="Xvfb or GTK for Python is not installed"
+)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_picture_of_the_canvas_shows_blocks_that_lie_apart(path, tmp_path):
+    picture = tmp_path / "flowgraph.png"
+    code = "import json, sys; from tests.grc.pictures import take_canvas; print(json.dumps(take_canvas(*sys.argv[1:])))"
+    command = [sys.executable, "-c", code, path, picture]
+    done = subprocess.run(command, cwd=GRC.parent, timeout=SECONDS, check=True, stdout=subprocess.PIPE, text=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert_shows_something(picture, width=600, height=300, colours=50)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Short flowgraphs around the classifier, and what their messages said."""
+
+import numpy as np
+import pmt
+from gnuradio import amc, blocks, gr
+
+
+class MessageSink(gr.basic_block):
+    """Keeps every message of the classifier's two ports as PMT, in order of arrival."""
+
+    def __init__(self):
+        gr.basic_block.__init__(self, name="message_sink", in_sig=None, out_sig=None)
+        self.labels, self.status = [], []
+        for port, handler in (("labels", self._on_label), ("status", self._on_status)):
+            self.message_port_register_in(pmt.intern(port))
+            self.set_msg_handler(pmt.intern(port), handler)
+
+    def _on_label(self, message):
+        self.labels.append(message)
+
+    def _on_status(self, message):
+        self.status.append(message)
+
+
+class Chopper(gr.sync_block):
+    """Source of given samples in pieces of given lengths, then again from the first length."""
+
+    def __init__(self, samples, lengths):
+        gr.sync_block.__init__(self, name="chopper", in_sig=None, out_sig=[np.complex64])
+        self.samples, self.lengths = samples, lengths
+        self.done, self.calls = 0, 0
+
+    def work(self, input_items, output_items):
+        if self.done == len(self.samples):
+            return -1
+        length = self.lengths[self.calls % len(self.lengths)]
+        part = self.samples[self.done : self.done + min(length, len(output_items[0]))]
+        output_items[0][: len(part)] = part
+        self.done += len(part)
+        self.calls += 1
+        return len(part)
+
+
+class Run:
+    """One flowgraph run to its end: ``labels`` and ``status`` as Python dictionaries, and the block."""
+
+    def __init__(self, samples, *, tags=(), lengths=None, **settings):
+        samples = np.asarray(samples, np.complex64)
+        source = Chopper(samples, lengths) if lengths else blocks.vector_source_c(samples, False, 1, list(tags))
+        self.block = amc.classifier(**settings)
+        self.sink = MessageSink()
+        self.top = gr.top_block()
+        self.top.connect(source, self.block)
+        for port in ("labels", "status"):
+            self.top.msg_connect(self.block, port, self.sink, port)
+        self.top.run()
+        self.labels = [pmt.to_python(message) for message in self.sink.labels]
+        self.status = [pmt.to_python(message) for message in self.sink.status]
+
+    @property
+    def offsets(self):
+        return [message["offset"] for message in self.labels]
+
+    @property
+    def names(self):
+        return [message["label"] for message in self.labels]
+
+
+def tag(offset, key, value):
+    made = gr.tag_t()
+    made.offset, made.key, made.value, made.srcid = offset, pmt.intern(key), value, pmt.PMT_F
+    return made
+
+
+def rx_time(offset, seconds, fraction):
+    return tag(offset, "rx_time", pmt.make_tuple(pmt.from_uint64(seconds), pmt.from_double(fraction)))
+
+
+def steps(*levels, length=1024):
+    """Samples of constant level, ``length`` each: the tiny models tell 0, 0.5 and 1 apart."""
+    return np.repeat(np.array(levels, np.complex64), length)

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import hashlib
+import json
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from gnuradio.amc.normalise import normalise as installed_normalise
+
+from training.__main__ import main
+from training.data import normalise
+from training.dataset import official_split, read_dataset, write_dataset
+from training.evaluate import Tally
+from training.signals import CLASSES, SNR_LABELS
+
+
+def test_the_official_split_is_the_published_one():
+    indices = official_split()
+    assert len(indices) == 255_840
+    digest = hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()
+    assert digest == "dc15c999a5f19af95014239145155eaf5a0ef50e96a62947b8887355fd107317"
+    assert {2521, 2209, 3417, 1009} <= set(indices.tolist())
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "small.hdf5"
+    write_dataset("radioml2018", 2, 5, path)
+    return path
+
+
+def test_the_layout_is_radiomls(dataset):
+    with h5py.File(dataset) as file:
+        assert file["X"].shape == (24 * 26 * 2, 1024, 2)
+        assert file["X"].dtype == np.float32
+        np.testing.assert_array_equal(file["Y"][:].argmax(1), np.repeat(np.arange(24), 52))
+        np.testing.assert_array_equal(file["Y"][:].sum(1), 1)
+        np.testing.assert_array_equal(file["Z"][:, 0], np.tile(np.repeat(SNR_LABELS, 2), 24))
+
+
+def test_the_same_seed_gives_the_same_file(dataset, tmp_path):
+    for seed in (5, 6):
+        write_dataset("radioml2018", 2, seed, tmp_path / f"{seed}.hdf5")
+    with h5py.File(dataset) as one, h5py.File(tmp_path / "5.hdf5") as same, h5py.File(tmp_path / "6.hdf5") as other:
+        assert np.array_equal(one["X"], same["X"])
+        assert not np.array_equal(one["X"], other["X"])
+
+
+def test_reading_gives_what_was_written(dataset):
+    parts = list(read_dataset(dataset, "all", chunk=100))
+    with h5py.File(dataset) as file:
+        np.testing.assert_array_equal(np.concatenate([part.frames for part in parts]), file["X"][:].transpose(0, 2, 1))
+    test = list(read_dataset(dataset, "test", chunk=100))
+    assert sum(len(part.classes) for part in test) == 24 * 26  # a tenth of two, rounded up
+
+
+def test_normalisation_in_training_is_that_of_the_block():
+    rng = np.random.default_rng(0)
+    frames = rng.normal(size=(4, 2, 256)).astype(np.float32) * 3 + 0.5
+    complex_frames = (frames[:, 0] + 1j * frames[:, 1]).astype(np.complex64)
+    for kind in ("none", "unit_power", "unit_variance"):
+        ours = normalise(torch.from_numpy(frames), kind).numpy()
+        np.testing.assert_allclose(ours, installed_normalise(complex_frames, kind), rtol=1e-5)
+
+
+def test_tally():
+    tally = Tally()
+    tally.add(np.array([30, 30, 10, 8]), np.array([0, 0, 1, 1]), np.array([0, 5, 1, 2]))
+    summary = tally.summary()
+    assert summary["frames"] == 4
+    assert summary["accuracy"] == 0.5
+    assert summary["by_snr"] == {"8": 0.0, "10": 1.0, "30": 0.5}
+    assert summary["by_class"] == {"OOK": 0.5, "4ASK": 0.5}
+    assert summary["by_class_from_label_10"] == {"OOK": 0.5, "4ASK": 1.0}
+    assert summary["confusion"][0][5] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [(b"", "cannot be read"), (b"not an HDF5 file at all", "cannot be read")],
+)
+def test_foreign_files(tmp_path, capsys, content, part):
+    path = tmp_path / "foreign.hdf5"
+    path.write_bytes(content)
+    model = tmp_path / "none.onnx"
+    assert main(["evaluate", "--model", str(model), "--data", str(path)]) == 1
+    with pytest.raises(Exception, match=part):
+        list(read_dataset(path))
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_truncated_and_other_layouts(dataset, tmp_path):
+    content = dataset.read_bytes()
+    (tmp_path / "cut.hdf5").write_bytes(content[: len(content) // 2])
+    with pytest.raises(Exception, match="cannot be read"):
+        list(read_dataset(tmp_path / "cut.hdf5"))
+    with h5py.File(tmp_path / "other.hdf5", "w") as file:
+        file["X"] = np.zeros((10, 2, 128), np.float32)
+    with pytest.raises(Exception, match="RadioML 2018.01A's layout"):
+        list(read_dataset(tmp_path / "other.hdf5"))
+    with pytest.raises(Exception, match="cannot be read"):
+        list(read_dataset(tmp_path / "missing.hdf5"))
+
+
+@pytest.mark.parametrize("label", [-22, 11, 32])
+def test_foreign_labels_are_refused(dataset, tmp_path, label):
+    path = tmp_path / "labels.hdf5"
+    path.write_bytes(dataset.read_bytes())
+    with h5py.File(path, "r+") as file:
+        file["Z"][7, 0] = label
+    with pytest.raises(Exception, match=f"has the SNR label {label}"):
+        list(read_dataset(path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--preset", "wild9", "--frames-per-pair", "1", "--out", "x.hdf5"], "preset 'wild9' is unknown"),
+        (["--frames-per-pair", "0", "--out", "x.hdf5"], "must be at least 1"),
+        (["--frames-per-pair", "1", "--out", "no/such/folder/x.hdf5"], "cannot be written"),
+    ],
+)
+def test_bad_arguments_are_one_sentence(tmp_path, monkeypatch, capsys, arguments, part):
+    monkeypatch.chdir(tmp_path)
+    assert main(["generate", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert part in error
+    assert "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_class_names_in_the_file(dataset):
+    with h5py.File(dataset) as file:
+        assert tuple(file.attrs["classes"]) == CLASSES
+        assert json.dumps(int(file.attrs["seed"])) == "5"

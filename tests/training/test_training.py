@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Training, pruning, cost and export on a network too small to be good at anything."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from qonnx.core.modelwrapper import ModelWrapper
+
+from training.__main__ import main
+from training.config import Source, read_run
+from training.cost import cost
+from training.data import training_batch
+from training.errors import TrainingError
+from training.export import _write_qcdq, fit_temperature
+from training.networks import Bits, Vgg10, one_dimensional, prunable_weights
+from training.signals import CLASSES
+from training.train import Trainer, prune, read_checkpoint, train
+
+CONFIG = """
+name: tiny
+description: a test
+seed: 3
+batch: 4
+frames_per_epoch: 48
+validation_frames_per_pair: 1
+network_options: {filters: 4, hidden: 8}
+sources:
+  - {preset: radioml2018, share: 1, snr: [0, 30]}
+stages:
+  - {name: float, frames: 96, rate: 1.0e-3}
+  - {name: quantised, frames: 192, rate: 1.0e-3, bits: {input: 4, weight: 4, activation: 4}}
+pruning:
+  rounds: 2
+  share: 0.2
+  threshold: 2.0
+  frames: 48
+  rate: 1.0e-3
+  finish:
+    - {name: finish, frames: 48, rate: 1.0e-3, bits: {input: 4, weight: 4, activation: 4}}
+    - {name: again, frames: 48, rate: 1.0e-4, bits: {input: 4, weight: 4, activation: 4}}
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(CONFIG)
+    return read_run(path)
+
+
+@pytest.fixture(scope="module")
+def finished(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    train(run, folder)
+    prune(run, folder)
+    return folder
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 5])
+def test_a_killed_run_goes_on_bit_for_bit(run, finished, tmp_path, monkeypatch, epochs):
+    """Killed after some epochs, in the first stage and in the second, then resumed."""
+    seen = 0
+    log = Trainer._log
+
+    def die_later(self, *arguments):
+        nonlocal seen
+        log(self, *arguments)
+        seen += 1
+        if seen > epochs:
+            raise Killed
+
+    monkeypatch.setattr(Trainer, "_log", die_later)
+    with pytest.raises(Killed):
+        train(run, tmp_path)
+    monkeypatch.setattr(Trainer, "_log", log)
+    train(run, tmp_path, resume=True)
+    resumed, whole = (read_checkpoint(folder / "trained.pt") for folder in (tmp_path, finished))
+    assert resumed["batches_seen"] == whole["batches_seen"] == 72
+    assert same(resumed["network"], whole["network"])
+
+
+def test_a_source_draws_from_its_classes_and_labels_only(run):
+    sources = (Source("radioml2018", 1.0, (30, 30), ("FM", "BPSK")),)
+    _, classes = training_batch(run, sources, 0, torch.device("cpu"))
+    assert {CLASSES[index] for index in classes} == {"FM", "BPSK"}
+
+
+def test_pruned_weights_are_gone_and_as_many_as_said(run, finished):
+    content = read_checkpoint(finished / "pruned.pt")
+    masks = content["masks"]
+    total = sum(mask.numel() for mask in masks.values())
+    left = sum(int(mask.sum()) for mask in masks.values())
+    assert left == pytest.approx(0.8**2 * total, abs=2)
+    for name, mask in masks.items():
+        assert not content["network"][f"{name}.weight"][~mask].any()
+
+
+def test_the_smallest_weights_of_all_layers_together_go(run, tmp_path):
+    trainer = Trainer(run, tmp_path)
+    trainer.load_network(Bits(), None)
+    before = {name: weight.detach().clone() for name, weight in prunable_weights(trainer.network).items()}
+    trainer.prune(0.3)
+    everything = torch.cat([weight.abs().flatten() for weight in before.values()])
+    limit = everything.sort().values[round(0.3 * len(everything)) - 1]
+    for name, mask in trainer.masks.items():
+        assert torch.equal(mask, before[name].abs() > limit)
+
+
+def test_both_forms_of_the_network_are_one_function():
+    torch.manual_seed(0)
+    images, plain = (Vgg10(24, Bits(), filters=8, hidden=16, images=flag).eval() for flag in (True, False))
+    plain.load_state_dict(one_dimensional(images.state_dict()))
+    frames = torch.randn(5, 2, 1024)
+    torch.testing.assert_close(images(frames), plain(frames), rtol=1e-4, atol=1e-5)
+
+
+def test_pooling_before_the_quantiser_is_the_same_function():
+    from training.networks import _relu
+
+    torch.manual_seed(1)
+    relu, pool = _relu(Bits(4, 4, 4)), torch.nn.MaxPool1d(2)
+    for _ in range(20):
+        relu(torch.randn(4, 8, 64))
+    relu.eval()
+    values = torch.randn(4, 8, 64)
+    torch.testing.assert_close(relu(pool(values)), pool(relu(values)), rtol=0, atol=0)
+
+
+# --- cost and export ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exported(finished):
+    out = finished / "models" / "tiny"
+    assert main(["export", str(finished / "pruned.pt"), "--out", str(out)]) == 0
+    return out
+
+
+def test_export_writes_a_file_that_needs_nothing_else(exported, run):
+    from gnuradio.amc import load_model
+
+    model = load_model(f"{exported}.onnx")
+    assert (len(model.classes), model.window, model.normalise) == (24, 1024, "unit_power")
+    card = json.loads(Path(f"{exported}.json").read_text())
+    assert card["temperature"] == pytest.approx(model.temperature)
+    assert card["agreement_with_brevitas"]["different_labels"] == 0
+    assert card["agreement_with_brevitas"]["largest_logit_difference"] < 1e-4
+    assert sorted(path.name for path in exported.parent.iterdir()) == ["tiny.json", "tiny.onnx", "tiny.qonnx.onnx"]
+
+
+def test_qonnx_executes_to_the_same_logits(exported):
+    import onnx
+    import qonnx.core.onnx_exec as executor
+    from qonnx.transformation.infer_shapes import InferShapes
+
+    model = ModelWrapper(onnx.load(f"{exported}.qonnx.onnx")).transform(InferShapes())
+    session = onnxruntime.InferenceSession(f"{exported}.onnx")
+    frames = np.random.default_rng(0).normal(size=(3, 2, 1024)).astype(np.float32)
+    for frame in frames:
+        given = {model.graph.input[0].name: frame[None]}
+        theirs = executor.execute_onnx(model, given)[model.graph.output[0].name]
+        np.testing.assert_allclose(theirs, session.run(None, {"iq": frame[None]})[0], atol=0.3)
+        assert theirs.argmax() == session.run(None, {"iq": frame[None]})[0].argmax()
+
+
+def test_cost_counts_what_the_rules_say(exported, finished):
+    """Worked out by hand from the shapes, the bits and the weights that survive quantisation."""
+    result = cost(Path(f"{exported}.qonnx.onnx"))
+    content = read_checkpoint(finished / "pruned.pt")
+    lengths = [1024 // 2**i for i in range(7)]
+    names = [f"features.{4 * i}" for i in range(7)] + ["head.1", "head.4", "head.7"]
+    outputs_in_time = [*lengths, 1, 1, 1]
+    assert result["macs"] == sum(
+        content["network"][f"{name}.weight"].numel() * time for name, time in zip(names, outputs_in_time, strict=True)
+    )
+    for layer, name, time in zip(result["layers"], names, outputs_in_time, strict=True):
+        weight = content["network"][f"{name}.weight"]
+        codes = torch.round(weight / (weight.abs().max() / 7)).clamp(-7, 7)  # 4 bits, narrow range
+        nonzero = int((codes != 0).sum())
+        assert layer["nonzero_weights"] == nonzero
+        assert layer["weight_bits"] == 4 * nonzero
+        assert layer["bit_ops"] == 16 * nonzero * time
+    assert result["score"] == pytest.approx(
+        0.5 * result["bit_ops"] / 807_699_904 + 0.5 * result["weight_bits"] / 1_244_936, abs=1e-6
+    )
+
+
+def test_the_baseline_costs_exactly_one(shared, tmp_path):
+    from brevitas.export import export_qonnx
+
+    theirs = torch.load(shared / "reference" / "vgg10_w8a8_radioml2018.pth", map_location="cpu", weights_only=False)
+    theirs = theirs.get("state_dict", theirs)
+    network = Vgg10(24, Bits(8, 8, 8))
+    ours = [name for name in network.state_dict() if "act_quant" not in name]
+    plain = [value for name, value in theirs.items() if "act_quant" not in name]
+    ranges = [value for name, value in theirs.items() if "act_quant" in name]
+    scale = "act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl.value"
+    relus = [f"features.{4 * i + 3}" for i in range(7)] + ["head.3", "head.6"]
+    state = dict(zip(ours, plain, strict=True))
+    state |= {f"{name}.{scale}": value for name, value in zip(relus, ranges, strict=True)}
+    network.load_state_dict(state)
+    path = tmp_path / "baseline.qonnx.onnx"
+    export_qonnx(network.eval(), args=torch.zeros(1, 2, 1024), export_path=str(path))
+    result = cost(path)
+    assert (result["bit_ops"], result["weight_bits"]) == (807_699_904, 1_244_936)
+    assert (result["macs"], result["nonzero_weights"], result["score"]) == (12_864_512, 155_617, 1.0)
+
+    # The network is the published one, not only its cost: the same logits from its published file.
+    qcdq = tmp_path / "baseline.onnx"
+    _write_qcdq(network, qcdq, {"amc.version": "1"})
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    published = onnxruntime.InferenceSession(str(shared / "reference" / "vgg10_w8a8_radioml2018.onnx"), options)
+    frames = np.random.default_rng(1).normal(size=(64, 2, 1024)).astype(np.float32)
+    mine = onnxruntime.InferenceSession(str(qcdq), options).run(None, {"iq": frames})[0]
+    reference = published.run(None, {published.get_inputs()[0].name: frames})[0]
+    np.testing.assert_allclose(mine, reference, atol=1e-3)
+
+
+def test_float_models_are_not_scored(tmp_path):
+    path = tmp_path / "float.onnx"
+    torch.onnx.export(Vgg10(24, Bits(), filters=4, hidden=8).eval(), torch.zeros(1, 2, 1024), str(path), dynamo=False)
+    with pytest.raises(TrainingError, match="multiplies tensors of type FLOAT32; quantise them first"):
+        cost(path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"nonsense"])
+def test_cost_of_something_else(tmp_path, capsys, content):
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["cost", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"training: the model {path}")
+    assert error.count("\n") == 1
+
+
+def test_the_temperature_undoes_a_known_one():
+    """Labels drawn from softmax(logits / 3): the fitted temperature is 3."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 6 * torch.randn(20_000, 5, generator=generator)
+    classes = torch.multinomial(torch.softmax(logits / 3, 1), 1, generator=generator)[:, 0]
+    assert fit_temperature(logits, classes) == pytest.approx(3.0, rel=0.05)
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (("seed: 3", "sead: 3"), "has no setting 'sead'"),
+        (("seed: 3", ""), "lacks the setting 'seed'"),
+        (("seed: 3", "seed: three"), "seed is 'three'"),
+        (("preset: radioml2018", "preset: real"), "preset 'real' is unknown"),
+        (("snr: [0, 30]", "snr: [30, 0]"), "the lower one first"),
+        (("snr: [0, 30]", "snr: [1, 30]"), "in steps of 2"),
+        (("share: 1", "share: 0"), "must be above zero"),
+        (("batch: 4", "batch: -4"), "batch of the run is -4"),
+        (("frames: 96", "frames: 0"), "frames of the stage float is 0"),
+        (("share: 0.2", "share: 1.0"), "must lie between 0 and 1"),
+        (("seed: 3", "seed: 3\nnormalise: agc"), "normalise 'agc' is unknown"),
+        (("filters: 4", "width: 4"), "network 'vgg10' has no option 'width'"),
+        (("name: tiny", "name: \xff"), "is not valid YAML"),
+        (("snr: [0, 30]", "classes: [QPSK, 7PSK]"), "has no class '7PSK'"),
+        (("name: tiny", "name: tiny\nnetwork: resnet"), "network 'resnet' is unknown"),
+        (("snr: [0, 30]", "snr: [0]"), "snr"),
+        (("frames_per_epoch: 48", "frames_per_epoch: 40"), "an epoch must hold more than 10 batches"),
+        (("sources:", "sources: ["), "is not valid YAML"),
+        (("weight: 4, activation: 4}}", "weight: 40, activation: 4}}"), "outside 2..8"),
+    ],
+)
+def test_mistakes_in_a_configuration_are_one_sentence(tmp_path, capsys, change, part):
+    path = tmp_path / "run.yaml"
+    path.write_bytes(CONFIG.replace(*change, 1).encode("latin-1"))
+    assert main(["train", str(path), "--runs", str(tmp_path / "runs")]) == 1
+    error = capsys.readouterr().err
+    assert part in error
+    assert error.startswith("training: ")
+    assert error.count("\n") == 1
+
+
+def test_steps_in_the_wrong_order(tmp_path, capsys):
+    path = tmp_path / "run.yaml"
+    path.write_text(CONFIG)
+    assert main(["prune", str(path), "--runs", str(tmp_path)]) == 1
+    assert "run the earlier step of this run first" in capsys.readouterr().err
+    assert main(["train", str(path), "--runs", str(tmp_path), "--resume"]) == 1
+    assert main(["train", str(tmp_path / "none.yaml")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint(run, tmp_path):
+    (tmp_path / "trained.pt").write_bytes(b"damaged")
+    with pytest.raises(TrainingError, match="cannot be read"):
+        train(run, tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_another_network(run, finished, tmp_path):
+    (tmp_path / "trained.pt").write_bytes((finished / "trained.pt").read_bytes())
+    wider = replace(run, network_options={"filters": 6, "hidden": 8})
+    with pytest.raises(TrainingError, match="another network"):
+        train(wider, tmp_path, resume=True)
