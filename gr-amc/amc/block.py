@@ -59,7 +59,23 @@ class _Publisher(gr.basic_block):
 
     def finish(self) -> None:
         """Ends this block as GNU Radio would, after the messages so far."""
+        self._keep_one_subscription_each()
         self.to_basic_block()._post(self._SYSTEM, pmt.cons(pmt.intern("done"), pmt.from_long(1)))
+
+    def _keep_one_subscription_each(self) -> None:
+        """Drops a block's second subscription; GNU Radio makes all of them anew at every start.
+
+        A block that ends says so once a subscription. A subscriber to both ports ends at the first word,
+        and the second would end its next run before a message comes.
+        """
+        block, kept = self.to_basic_block(), set()
+        for port in self._ports.values():
+            subscriptions = block.message_subscribers(port)
+            for subscription in [pmt.nth(index, subscriptions) for index in range(pmt.length(subscriptions))]:
+                subscriber = pmt.symbol_to_string(pmt.car(subscription))
+                if subscriber in kept:
+                    block.message_port_unsub(port, subscription)
+                kept.add(subscriber)
 
 
 class _Queue:
