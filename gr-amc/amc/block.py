@@ -92,13 +92,14 @@ class _Queue:
     def put(self, windows: Windows, wait: bool) -> bool:
         """Adds the windows; False if there was no room (``wait`` False) or the queue is closed."""
         with self._changed:
-            while wait and not self._closed and self._is_full():
-                self._changed.wait()
+            if wait and self._is_full():
+                # Woken for every batch, this thread would take turns with the inference for the interpreter.
+                self._changed.wait_for(lambda: self._closed or self._count <= self._capacity // 2)
             if self._closed or self._is_full():
                 return False
             self._items.append(windows)
-            self._count += len(windows.starts)
-            self._changed.notify_all()
+            self._count += len(windows)
+            self._changed.notify()
             return True
 
     def _is_full(self) -> bool:
@@ -111,17 +112,18 @@ class _Queue:
                 self._changed.wait()
             if not self._items:
                 return None
-            first, others = self._items.popleft(), []
-            count = len(first.starts)
-            while self._items and self._items[0].stretch == first.stretch:
-                count += len(self._items[0].starts)
-                if count > self._batch:
-                    break
-                others.append(self._items.popleft())
-            windows = first.joined(others)
-            self._count -= len(windows.starts)
-            self._changed.notify_all()
-            return windows
+            parts, room = [], self._batch
+            while room and self._items and (not parts or self._items[0].stretch == parts[0].stretch):
+                part = self._items.popleft()
+                if len(part) > room:
+                    part, rest = part.divided(room)
+                    self._items.appendleft(rest)
+                parts.append(part)
+                room -= len(part)
+            self._count -= self._batch - room
+            if self._count <= self._capacity // 2:
+                self._changed.notify()
+        return Windows.joined(parts)
 
     def empty(self) -> int:
         """Takes everything out and returns how many windows that was."""
@@ -210,10 +212,10 @@ class _Sink(gr.sync_block):
             if self._queue.put(windows, wait=self.overload == "block"):
                 continue
             if self.error is not None:
-                self.pipeline.counters.errors += len(windows.starts)
+                self.pipeline.counters.errors += len(windows)
                 return
-            self.pipeline.counters.dropped += len(windows.starts)
-            self._dropped_unsaid += len(windows.starts)
+            self.pipeline.counters.dropped += len(windows)
+            self._dropped_unsaid += len(windows)
             if self._may_warn():
                 self._warn_of_drops()
 

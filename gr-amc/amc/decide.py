@@ -66,7 +66,8 @@ class Decider:
         means = (sums[ends] - sums[begins]) / (ends - begins)[:, None]
         return np.exp(log_softmax(means, 1.0)).astype(np.float32)
 
-    def label(self, probabilities: np.ndarray) -> str:
-        """Name of the most probable class of ``probabilities`` (C,), or UNKNOWN."""
-        best = int(probabilities.argmax())
-        return self.classes[best] if probabilities[best] >= self.threshold else UNKNOWN
+    def labels(self, probabilities: np.ndarray) -> list[str]:
+        """Name of the most probable class, or UNKNOWN, for each row of ``probabilities`` (n, C)."""
+        best = probabilities.argmax(axis=1).tolist()
+        sure = (probabilities.max(axis=1) >= self.threshold).tolist()
+        return [self.classes[index] if is_sure else UNKNOWN for index, is_sure in zip(best, sure, strict=True)]

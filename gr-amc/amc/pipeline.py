@@ -36,22 +36,45 @@ class Counters:
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of one stretch, in order: frames complex64 (n, window), first sample numbers int64 (n,).
+    """Windows of one stretch, in order, ready for the model.
 
+    ``starts`` int64 (n,) are the numbers of their first samples, ``levels`` float32 (n,) their powers in dBFS,
+    ``keep`` bool (n,) says which pass the gate, and ``inputs`` float32 (kept, 2, window) are those, normalised.
     ``stretch`` counts the discontinuities before, so that it is known even where windows between were lost.
     """
 
-    frames: np.ndarray
     starts: np.ndarray
+    levels: np.ndarray
+    keep: np.ndarray
+    inputs: np.ndarray
     context: StreamContext
     stretch: int
 
-    def joined(self, others: list["Windows"]) -> "Windows":
-        """These windows and the ``others`` of the same stretch that follow, as one batch."""
-        if not others:
-            return self
-        frames = np.concatenate([self.frames, *(other.frames for other in others)])
-        return replace(self, frames=frames, starts=np.concatenate([self.starts, *(other.starts for other in others)]))
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def divided(self, count: int) -> tuple["Windows", "Windows"]:
+        """The first ``count`` windows, and the rest."""
+        kept = int(self.keep[:count].sum())
+
+        def part(rows: slice, inputs: slice) -> Windows:
+            return replace(
+                self,
+                starts=self.starts[rows],
+                levels=self.levels[rows],
+                keep=self.keep[rows],
+                inputs=self.inputs[inputs],
+            )
+
+        return part(slice(count), slice(kept)), part(slice(count, None), slice(kept, None))
+
+    @staticmethod
+    def joined(parts: list["Windows"]) -> "Windows":
+        """One batch of ``parts`` of the same stretch, in their order."""
+        if len(parts) == 1:
+            return parts[0]
+        fields = ("starts", "levels", "keep", "inputs")
+        return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
 
 
 class Pipeline:
@@ -122,29 +145,28 @@ class Pipeline:
             starts, frames = self.cutter.take(self.batch)
             if len(starts) == 0:
                 return
-            yield Windows(frames, starts, self.context, self._stretch)
+            keep, levels = gate(frames, self.squelch)
+            kept = frames if keep.all() else frames[keep]
+            inputs = normalise(kept, self.model.normalise)
+            yield Windows(starts, levels, keep, inputs, self.context, self._stretch)
 
     def classify(self, windows: Windows) -> list[Result]:
         """Results of the windows that pass the gate, in order; the others are counted as ignored."""
         if windows.stretch != self._decided_stretch:
             self.decider.restart()
             self._decided_stretch = windows.stretch
-        keep, level = gate(windows.frames, self.squelch)
-        self.counters.ignored += int((~keep).sum())
-        if not keep.any():
+        kept = len(windows.inputs)
+        self.counters.ignored += len(windows) - kept
+        if kept == 0:
             self.decider.restart()
             return []
         try:
-            logits = self.model.run(normalise(windows.frames[keep], self.model.normalise))
+            logits = self.model.run(windows.inputs)
         except Exception:
-            self.counters.errors += int(keep.sum())
+            self.counters.errors += kept
             raise
-        probabilities = self._decide(keep, logits)
-        results = [
-            self._result(row, int(start), float(power), windows.context)
-            for row, start, power in zip(probabilities, windows.starts[keep], level[keep], strict=True)
-        ]
-        self.counters.windows += len(results)
+        results = self._results(windows, self._decide(windows.keep, logits))
+        self.counters.windows += kept
         return results
 
     def push(self, samples: np.ndarray) -> list[Result]:
@@ -164,14 +186,16 @@ class Pipeline:
             self.decider.restart()
         return np.concatenate(probabilities)
 
-    def _result(self, probabilities: np.ndarray, start: int, level: float, context: StreamContext) -> Result:
-        return Result(
-            label=self.decider.label(probabilities),
-            confidence=float(probabilities.max()),
-            probabilities=probabilities,
-            sample_start=start,
-            sample_count=self.model.window,
-            power_dbfs=level,
-            time=context.time_at(start),
-            frequency=context.frequency,
+    def _results(self, windows: Windows, probabilities: np.ndarray) -> list[Result]:
+        columns = (
+            self.decider.labels(probabilities),
+            probabilities.max(axis=1).tolist(),
+            probabilities,
+            windows.starts[windows.keep].tolist(),
+            windows.levels[windows.keep].tolist(),
         )
+        context, length = windows.context, self.model.window
+        return [
+            Result(label, confidence, row, start, length, level, context.time_at(start), context.frequency)
+            for label, confidence, row, start, level in zip(*columns, strict=True)
+        ]

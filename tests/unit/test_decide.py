@@ -38,20 +38,20 @@ def test_restart_forgets():
     decider = Decider(CLASSES, 1.0, 2, 0.0)
     decider.probabilities(logits[:1])
     decider.restart()
-    assert decider.label(decider.probabilities(logits[1:])[0]) == "B"
+    assert decider.labels(decider.probabilities(logits[1:])) == ["B"]
 
 
 def test_a_smaller_average_takes_effect_at_once():
     decider = Decider(CLASSES, 1.0, 4, 0.0)
     decider.probabilities(np.array([[9.0, 0, 0]] * 3, np.float32))
     decider.average = 1
-    assert decider.label(decider.probabilities(np.array([[0, 1.0, 0]], np.float32))[0]) == "B"
+    assert decider.labels(decider.probabilities(np.array([[0, 1.0, 0]], np.float32))) == ["B"]
 
 
 def test_threshold_lies_between_label_and_unknown():
     decider = Decider(CLASSES, 1.0, 1, 0.6)
-    assert decider.label(np.array([0.6, 0.3, 0.1], np.float64)) == "A"
-    assert decider.label(np.array([0.599, 0.3, 0.101], np.float64)) == UNKNOWN
+    assert decider.labels(np.array([[0.6, 0.3, 0.1]])) == ["A"]
+    assert decider.labels(np.array([[0.599, 0.3, 0.101]])) == [UNKNOWN]
 
 
 def test_temperature_softens_without_changing_the_order():
