@@ -42,10 +42,13 @@ def _cost(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from .dataset import read_dataset
+    from .dataset import open_dataset
     from .evaluate import evaluate, plot
 
-    result = evaluate(options.model, read_dataset(options.data, options.split))
+    data = open_dataset(options.data)
+    if data.remark:
+        print(f"training: {data.remark}", file=sys.stderr)
+    result = evaluate(options.model, data.parts(options.split), data.classes)
     if options.plots:
         plot(result, options.plots)
     if options.json:
@@ -54,6 +57,17 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(f"accuracy {result['accuracy']:.4f} +- {result['interval_95']:.4f} on {result['frames']} frames")
     for name, share in result["by_class_from_label_10"].items():
         print(f"  {name:<10} {share:.3f} at SNR labels from 10")
+
+
+def _fidelity(options: argparse.Namespace) -> None:
+    from .fidelity import compare, measure, plot, read_reference, table
+
+    reference = read_reference(options.reference)
+    tally = measure(reference, options.frames_per_pair, options.seed)
+    if options.plot:
+        plot(reference, tally, options.plot)
+    report = compare(reference, tally)
+    print(json.dumps(report) if options.json else table(report))
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -89,10 +103,30 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("evaluate", help="accuracy of an exported model on a dataset file")
     command.add_argument("--model", type=Path, required=True)
     command.add_argument("--data", type=Path, required=True)
-    command.add_argument("--split", choices=("test", "all"), default="test")
+    command.add_argument("--split", choices=("train", "validation", "test", "all"), default="test")
     command.add_argument("--plots", type=Path, help="folder for pictures")
     command.add_argument("--json", action="store_true")
     command.set_defaults(action=_evaluate)
+
+    command = commands.add_parser(
+        "fidelity",
+        help="compare the twin of RadioML 2018.01A with the real set",
+        description="Runs a network that was trained on the real set on frames of the twin, beside its published "
+        "figures.",
+    )
+    command.add_argument(
+        "--reference",
+        type=Path,
+        default=Path("../shared/reference"),
+        help="folder with the network, *.onnx, and its figures, published*.json (../shared/reference)",
+    )
+    command.add_argument(
+        "--frames-per-pair", type=int, default=200, help="frames of each class at each SNR label (200)"
+    )
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--plot", type=Path, metavar="PNG", help="draw the confusion matrices")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(action=_fidelity)
 
     command = commands.add_parser("export", help="write a checkpoint's ONNX files and card")
     command.add_argument("checkpoint", type=Path)

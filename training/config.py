@@ -108,11 +108,22 @@ class Run:
             raise TrainingError(f"normalise '{self.normalise}' is unknown; choose one of {', '.join(NORMALISATIONS)}.")
         if unknown := set(self.network_options) - set(NETWORK_OPTIONS[self.network]):
             raise TrainingError(f"network '{self.network}' has no option '{sorted(unknown)[0]}'.")
+        if any(PRESETS[source.preset].classes != self.classes for source in self._all_sources()):
+            raise TrainingError("the presets of the run's sources have different classes; choose presets of one kind.")
         # Brevitas does not save how far the statistics are, so no checkpoint may fall among them.
         if self.frames_per_epoch <= STATISTICS_STEPS * self.batch:
             raise TrainingError(
                 f"frames_per_epoch is {self.frames_per_epoch}; an epoch must hold more than {STATISTICS_STEPS} batches."
             )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the network's outputs, in their order."""
+        return PRESETS[self.sources[0].preset].classes
+
+    def _all_sources(self) -> list[Source]:
+        stages = (*self.stages, *self.pruning.finish)
+        return [*self.sources, *(source for stage in stages for source in stage.sources)]
 
 
 def _check_above_zero(where: str, **values: float) -> None:

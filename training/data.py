@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Training and validation frames, generated on the fly: batch ``n`` of a run is a function of its seed."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from .errors import TrainingError
 from .signals import PRESETS, SNR_LABELS, generate
 
 _VALIDATION_STREAM = 1 << 40
+CHUNK = 4096  # frames made at a time: some 200 MB with all that is in between
 
 
 def normalise(frames: Tensor, kind: str) -> Tensor:
@@ -52,13 +55,16 @@ def training_batch(run: Run, sources: tuple[Source, ...], index: int, device: to
     return normalise(torch.cat(frames), run.normalise), torch.cat(classes)
 
 
-def every_pair(preset_name: str, frames_per_pair: int, seed: int, device: torch.device):
-    """Yields (class, frames (26 * frames_per_pair, 2, 1024), SNR labels) for each class in order."""
+def every_pair(
+    preset_name: str, frames_per_pair: int, seed: int, device: torch.device, chunk: int = CHUNK
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yields (class, frames (n, 2, 1024), SNR labels (n,)), n up to ``chunk``: by class, then by label."""
     preset = PRESETS[preset_name]
     labels = torch.tensor(SNR_LABELS, device=device).repeat_interleave(frames_per_pair)
     for index in range(len(preset.classes)):
         generator = _generator(seed, _VALIDATION_STREAM + index, device)
-        yield index, generate(preset, torch.full_like(labels, index), labels, generator), labels
+        for part in labels.split(chunk):
+            yield index, generate(preset, torch.full_like(part, index), part, generator), part
 
 
 def validation_frames(run: Run, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -1,41 +1,66 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Dataset files in the HDF5 layout of RadioML 2018.01A, and its official split.
+"""Dataset files in the HDF5 layout of RadioML 2018.01A, real or generated, and the official split.
 
-X float32 (N, 1024, 2), Y int64 one-hot (N, 24), Z int64 (N, 1) in dB; ordered by class, then by
-signal-to-noise label, the same number of frames for each pair.
+X float32 (N, 1024, 2), Y int64 one-hot (N, classes), Z int64 (N, 1) in dB; ordered by class, then by
+signal-to-noise label, the same number of frames for each pair. Generated files name their classes in the
+attribute ``classes``; a file without it is taken for the real one, whose columns have the order ``CLASSES``.
 """
 
+import ast
 import math
-import os
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import track
 
-from .data import every_pair
+from .data import CHUNK, every_pair
 from .errors import TrainingError
+from .files import replacing
 from .signals import CLASSES, FRAME, PRESETS, SNR_LABELS
 
-PAIRS = len(CLASSES) * len(SNR_LABELS)
+TEST_SHARE = 0.1
+VALIDATION_SHARE = 0.1
+
+# The order in the classes.txt that the real set ships, which is not that of its columns.
+WRONG_ORDER = (
+    "32PSK", "16APSK", "32QAM", "FM", "GMSK", "32APSK", "OQPSK", "8ASK", "BPSK", "8PSK", "AM-SSB-SC", "4ASK",
+    "16PSK", "64APSK", "128QAM", "128APSK", "AM-DSB-SC", "AM-SSB-WC", "64QAM", "QPSK", "256QAM", "AM-DSB-WC",
+    "OOK", "16QAM",
+)  # fmt: skip
 
 
-def official_split(frames_per_pair: int = 4096, seed: int = 2018) -> np.ndarray:
-    """Indices of the test frames, sorted int64: a tenth of every (class, label) pair.
+# --- the split ------------------------------------------------------------------------------------
 
-    The rule of the challenge ITU-ML5G-PS-007: numpy's legacy generator, seeded once, shuffles every
-    pair in order, and the first tenth (rounded up) of each is for test.
+
+def official_split(frames_per_pair: int = 4096, pairs: int = len(CLASSES) * len(SNR_LABELS)) -> dict[str, np.ndarray]:
+    """Frame numbers of ``train``, ``validation`` and ``test``, sorted int64 arrays that share none.
+
+    ``test`` by the rule of the challenge ITU-ML5G-PS-007: numpy's legacy generator, seeded once with 2018,
+    shuffles every pair in order, and the first tenth (rounded up) of each is for test. ``validation``, on
+    which decisions may be taken, is the next tenth of each, so that the challenge's training part is
+    ``train`` and ``validation`` together.
     """
-    generator = np.random.RandomState(seed)
-    chosen = []
-    for pair in range(PAIRS):
+    generator = np.random.RandomState(2018)
+    tested = math.ceil(TEST_SHARE * frames_per_pair)
+    validated = min(math.ceil(VALIDATION_SHARE * frames_per_pair), frames_per_pair - tested)
+    parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    for pair in range(pairs):
         indices = list(range(pair * frames_per_pair, (pair + 1) * frames_per_pair))
         generator.shuffle(indices)
-        chosen += indices[: math.ceil(0.1 * frames_per_pair)]
-    return np.sort(np.array(chosen, np.int64))
+        parts["test"] += indices[:tested]
+        parts["validation"] += indices[tested : tested + validated]
+        parts["train"] += indices[tested + validated :]
+    return {name: np.sort(np.array(part, np.int64)) for name, part in parts.items()}
+
+
+# --- writing --------------------------------------------------------------------------------------
 
 
 def write_dataset(preset: str, frames_per_pair: int, seed: int, path: Path) -> None:
@@ -44,26 +69,26 @@ def write_dataset(preset: str, frames_per_pair: int, seed: int, path: Path) -> N
         raise TrainingError(f"preset '{preset}' is unknown; choose one of {', '.join(PRESETS)}.")
     if frames_per_pair < 1:
         raise TrainingError(f"frames per pair is {frames_per_pair}; it must be at least 1.")
-    temporary = path.with_name(path.name + ".partial")
-    total = PAIRS * frames_per_pair
-    per_class = len(SNR_LABELS) * frames_per_pair
-    try:
-        with h5py.File(temporary, "w") as file:
-            frames = file.create_dataset("X", (total, FRAME, 2), np.float32)
-            one_hot = file.create_dataset("Y", (total, len(CLASSES)), np.int64)
-            labels = file.create_dataset("Z", (total, 1), np.int64)
-            file.attrs.update(preset=preset, seed=seed, classes=list(CLASSES))
-            parts = every_pair(preset, frames_per_pair, seed, torch.device("cpu"))
-            for index, part, snr in track(parts, total=len(CLASSES), description="generating", transient=True):
-                rows = slice(index * per_class, (index + 1) * per_class)
-                frames[rows] = part.transpose(1, 2).numpy()
-                one_hot[rows] = np.eye(len(CLASSES), dtype=np.int64)[index]
-                labels[rows] = snr[:, None].numpy()
-        os.replace(temporary, path)
-    except OSError as error:
-        raise TrainingError(f"the dataset {path} cannot be written: {error}.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    classes = PRESETS[preset].classes
+    total = len(classes) * len(SNR_LABELS) * frames_per_pair
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        frames = file.create_dataset("X", (total, FRAME, 2), np.float32)
+        one_hot = file.create_dataset("Y", (total, len(classes)), np.int64)
+        labels = file.create_dataset("Z", (total, 1), np.int64)
+        file.attrs.update(preset=preset, seed=seed, classes=list(classes))
+        parts = every_pair(preset, frames_per_pair, seed, torch.device("cpu"))
+        steps = len(classes) * math.ceil(len(SNR_LABELS) * frames_per_pair / CHUNK)
+        done = 0
+        # Standard output is for the path of what was written.
+        for index, part, snr in track(parts, "generating", steps, console=Console(stderr=True), transient=True):
+            rows = slice(done, done + len(part))
+            frames[rows] = part.transpose(1, 2).numpy()
+            one_hot[rows] = np.eye(len(classes), dtype=np.int64)[index]
+            labels[rows] = snr[:, None].numpy()
+            done = rows.stop
+
+
+# --- reading --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -75,39 +100,122 @@ class Part:
     snr: np.ndarray
 
 
-def read_dataset(path: Path, split: str = "all", chunk: int = 4096) -> Iterator[Part]:
-    """The frames of the ``test`` split or ``all`` of them, in order, read in sequence.
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset file that was opened and found sound; ``parts`` reads it.
 
-    Raises TrainingError when the file is missing, truncated or not of this layout.
+    ``classes`` in the order of Y's columns; ``remark``, where not empty, tells what was put right.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            total = _checked_total(file, path)
-            wanted = np.ones(total, bool)
-            if split == "test":
-                wanted[:] = False
-                wanted[official_split(total // PAIRS)] = True
+
+    path: Path
+    classes: tuple[str, ...]
+    frames_per_pair: int
+    remark: str = ""
+
+    def parts(self, split: str = "all", chunk: int = CHUNK) -> Iterator[Part]:
+        """Frames of ``train``, ``validation``, ``test`` or ``all``, up to ``chunk`` at a time, read in sequence.
+
+        Raises TrainingError when the file cannot be read or has labels that are not RadioML's.
+        """
+        total = len(self.classes) * len(SNR_LABELS) * self.frames_per_pair
+        wanted = np.ones(total, bool)
+        if split != "all":
+            wanted[:] = False
+            wanted[official_split(self.frames_per_pair, total // self.frames_per_pair)[split]] = True
+        with _reading(self.path) as file:
             for begin in range(0, total, chunk):
                 rows = slice(begin, min(begin + chunk, total))
                 keep = wanted[rows]
-                if keep.any():
-                    snr = file["Z"][rows][keep][:, 0].astype(np.int64)
-                    if foreign := set(snr.tolist()) - set(SNR_LABELS):
-                        raise TrainingError(
-                            f"the dataset {path} has the SNR label {min(foreign)}, not one of -20..30 dB."
-                        )
-                    yield Part(file["X"][rows][keep].transpose(0, 2, 1), file["Y"][rows][keep].argmax(axis=1), snr)
+                if not keep.any():
+                    continue
+                snr = file["Z"][rows][keep][:, 0].astype(np.int64)
+                if foreign := set(snr.tolist()) - set(SNR_LABELS):
+                    raise TrainingError(
+                        f"the dataset {self.path} has the SNR label {min(foreign)}, not one of -20..30 dB."
+                    )
+                yield Part(file["X"][rows][keep].transpose(0, 2, 1), file["Y"][rows][keep].argmax(axis=1), snr)
+
+
+def open_dataset(path: Path) -> Dataset:
+    """Raises TrainingError when the file is missing, truncated, not of this layout, or in another order."""
+    with _reading(path) as file:
+        named = _named_classes(file)
+        if named is None:
+            classes, remark = _classes_beside(path)
+        elif named == WRONG_ORDER:
+            classes, remark = CLASSES, _repaired(f"the attribute 'classes' of {path}")
+        else:
+            classes, remark = named, ""
+        frames_per_pair = _frames_per_pair(file, path, len(classes))
+        _check_order(file, path, len(classes), frames_per_pair)
+    return Dataset(path, classes, frames_per_pair, remark)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[h5py.File]:
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
     except OSError as error:
-        raise TrainingError(f"the dataset {path} cannot be read: {error}.") from None
+        raise TrainingError(f"the dataset {path} cannot be read: {error}; fetch or generate it again.") from None
 
 
-def _checked_total(file: h5py.File, path: Path) -> int:
-    shapes = {name: file[name].shape for name in ("X", "Y", "Z") if name in file}
-    total = shapes.get("X", (0,))[0]
-    expected = {"X": (total, FRAME, 2), "Y": (total, len(CLASSES)), "Z": (total, 1)}
-    if shapes != expected or total == 0 or total % PAIRS:
+def _named_classes(file: h5py.File) -> tuple[str, ...] | None:
+    return tuple(str(name) for name in file.attrs["classes"]) if "classes" in file.attrs else None
+
+
+def _classes_beside(path: Path) -> tuple[tuple[str, ...], str]:
+    """The order of a file that does not name its classes, checked against a list that lies beside it."""
+    beside = path.with_name("classes.txt")
+    try:
+        text = beside.read_text()
+    except FileNotFoundError:
+        return CLASSES, ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingError(f"the list of classes {beside} cannot be read: {error}; remove it.") from None
+    names = _listed_names(text)
+    if names == WRONG_ORDER:
+        return CLASSES, _repaired(str(beside))
+    if names != CLASSES:
         raise TrainingError(
-            f"the file {path} has datasets of shapes {shapes}, not X (N, {FRAME}, 2), Y (N, {len(CLASSES)}) and "
-            f"Z (N, 1) with N a multiple of {PAIRS}; give a file in RadioML 2018.01A's layout."
+            f"{beside} lists other classes than RadioML 2018.01A, or in another order; "
+            f"remove it, or correct it to {', '.join(CLASSES[:4])} ... {CLASSES[-1]}."
         )
-    return total
+    return CLASSES, ""
+
+
+def _listed_names(text: str) -> tuple[str, ...]:
+    """Names from ``classes = ['A', 'B']``, as RadioML ships them, or one a line."""
+    match = re.search(r"\[.*\]", text, re.DOTALL)
+    try:
+        return tuple(str(name) for name in ast.literal_eval(match[0])) if match else tuple(text.split())
+    except (ValueError, SyntaxError):
+        return ()
+
+
+def _repaired(where: str) -> str:
+    return f"{where} has the order that RadioML 2018.01A is known to ship wrong; the true one is used."
+
+
+def _frames_per_pair(file: h5py.File, path: Path, classes: int) -> int:
+    shapes = {name: file[name].shape for name in ("X", "Y", "Z") if name in file}
+    total, pairs = shapes.get("X", (0,))[0], classes * len(SNR_LABELS)
+    expected = {"X": (total, FRAME, 2), "Y": (total, classes), "Z": (total, 1)}
+    if shapes != expected or total == 0 or total % pairs:
+        raise TrainingError(
+            f"the file {path} has datasets of shapes {shapes}, not X (N, {FRAME}, 2), Y (N, {classes}) and "
+            f"Z (N, 1) with N a multiple of {pairs}; give a file in RadioML 2018.01A's layout."
+        )
+    return total // pairs
+
+
+def _check_order(file: h5py.File, path: Path, classes: int, frames_per_pair: int) -> None:
+    """The first frame of every pair is of the class and label due there: the split goes by that order."""
+    first = slice(None, None, frames_per_pair)
+    found = file["Y"][first].argmax(axis=1), file["Z"][first][:, 0]
+    due = np.repeat(np.arange(classes), len(SNR_LABELS)), np.tile(SNR_LABELS, classes)
+    if not all(np.array_equal(one, other) for one, other in zip(found, due, strict=True)):
+        raise TrainingError(
+            f"the dataset {path} is not ordered by class, then by SNR label, so the official split does not fit it; "
+            "give the file as it was published."
+        )

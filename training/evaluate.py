@@ -3,7 +3,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from .data import normalise
 from .dataset import Part
 from .errors import TrainingError
+from .files import replacing
 from .signals import CLASSES, SNR_LABELS
 
 BATCH = 256
@@ -22,11 +23,16 @@ HIGH_LABEL = 10
 class Tally:
     """Counts of (SNR label, true class, predicted class)."""
 
-    def __init__(self) -> None:
-        self.counts = np.zeros((len(SNR_LABELS), len(CLASSES), len(CLASSES)), np.int64)
+    def __init__(self, classes: tuple[str, ...] = CLASSES) -> None:
+        self.classes = classes
+        self.counts = np.zeros((len(SNR_LABELS), len(classes), len(classes)), np.int64)
 
     def add(self, snr: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> None:
         np.add.at(self.counts, ((snr - SNR_LABELS[0]) // 2, truth, predicted), 1)
+
+    def shares(self) -> np.ndarray:
+        """Confusion matrices as shares of the true class, float64 (labels, classes, classes)."""
+        return self.counts / np.maximum(self.counts.sum(axis=2, keepdims=True), 1)
 
     def summary(self) -> dict:
         """Overall accuracy with its 0.95 half interval, by label, by class, and the confusion counts."""
@@ -38,12 +44,13 @@ class Tally:
         high = self.counts[[label >= HIGH_LABEL for label in SNR_LABELS]]
         return {
             "frames": total,
+            "classes": list(self.classes),
             "accuracy": round(float(accuracy), 6),
             # Normal approximation of the binomial, 1.96 standard deviations.
             "interval_95": round(1.96 * math.sqrt(accuracy * (1 - accuracy) / total), 6),
             "by_snr": _shares(SNR_LABELS, right.sum(axis=1), self.counts.sum(axis=(1, 2))),
-            "by_class": _shares(CLASSES, right.sum(axis=0), self.counts.sum(axis=(0, 2))),
-            "by_class_from_label_10": _shares(CLASSES, np.einsum("sii->i", high), high.sum(axis=(0, 2))),
+            "by_class": _shares(self.classes, right.sum(axis=0), self.counts.sum(axis=(0, 2))),
+            "by_class_from_label_10": _shares(self.classes, np.einsum("sii->i", high), high.sum(axis=(0, 2))),
             "confusion": self.counts.sum(axis=0).tolist(),
         }
 
@@ -66,9 +73,7 @@ class ExportedModel:
             raise TrainingError(f"the model {path} cannot be opened: {str(error).splitlines()[0]}") from None
         metadata = self._session.get_modelmeta().custom_metadata_map
         self._kind = metadata.get("amc.normalise", "none")
-        classes = tuple(json.loads(metadata["amc.classes"])) if "amc.classes" in metadata else CLASSES
-        if classes != CLASSES:
-            raise TrainingError(f"the model {path} has other classes than RadioML 2018.01A in its order.")
+        self.classes = tuple(json.loads(metadata["amc.classes"])) if "amc.classes" in metadata else CLASSES
         self._input = self._session.get_inputs()[0].name
 
     def logits(self, frames: np.ndarray) -> np.ndarray:
@@ -79,9 +84,14 @@ class ExportedModel:
         )
 
 
-def evaluate(model: Path, parts: Iterable[Part]) -> dict:
-    """``Tally.summary`` of the model on the frames of ``parts``; raises TrainingError."""
-    exported, tally = ExportedModel(model), Tally()
+def evaluate(model: Path, parts: Iterable[Part], classes: tuple[str, ...] = CLASSES) -> dict:
+    """``Tally.summary`` of the model on the frames of ``parts``, whose classes are ``classes``.
+
+    Raises TrainingError for a model of other classes, and for what ``ExportedModel`` raises it.
+    """
+    exported, tally = ExportedModel(model), Tally(classes)
+    if exported.classes != classes:
+        raise TrainingError(f"the model {model} and the frames have other classes, or the same in another order.")
     for part in parts:
         tally.add(part.snr, part.classes, exported.logits(part.frames).argmax(axis=1))
     return tally.summary()
@@ -91,23 +101,36 @@ def plot(summary: dict, folder: Path) -> list[Path]:
     """Writes accuracy by label and the confusion matrix as PNG files into ``folder``."""
     from matplotlib.figure import Figure
 
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"the folder {folder} cannot be made: {error.strerror}; give another one.") from None
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot([int(label) for label in summary["by_snr"]], list(summary["by_snr"].values()), marker="o")
     axes.set(xlabel="SNR label (dB)", ylabel="accuracy", ylim=(0, 1), title=f"overall {summary['accuracy']:.4f}")
     axes.grid(alpha=0.3)
     by_snr = folder / "accuracy_by_snr.png"
-    figure.savefig(by_snr, dpi=120)
+    _save(figure, by_snr)
 
-    counts = np.array(summary["confusion"], float)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(9, 8), layout="constrained")
     axes = figure.subplots()
-    figure.colorbar(axes.imshow(shares, cmap="Blues", vmin=0, vmax=1), label="share of the true class")
-    axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=90)
-    axes.set_yticks(range(len(CLASSES)), CLASSES)
+    figure.colorbar(draw_confusion(axes, summary["confusion"], summary["classes"]), label="share of the true class")
     axes.set(xlabel="predicted", ylabel="true", title="all SNR labels")
     confusion = folder / "confusion.png"
-    figure.savefig(confusion, dpi=120)
+    _save(figure, confusion)
     return [by_snr, confusion]
+
+
+def _save(figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+
+
+def draw_confusion(axes, confusion: list[list[float]], classes: Sequence[str]):
+    """Draws rows of a confusion matrix, scaled to shares, with the names of its classes; returns the image."""
+    counts = np.array(confusion, float)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12)
+    axes.set_xticks(range(len(classes)), classes, rotation=90)
+    axes.set_yticks(range(len(classes)), classes)
+    return axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

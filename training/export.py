@@ -23,7 +23,8 @@ from .dataset import Part
 from .errors import TrainingError
 from .evaluate import evaluate
 from .networks import Bits, one_dimensional
-from .signals import CLASSES, FRAME, PRESETS
+from .signals import FRAME, PRESETS
+from .signals.presets import Choice
 from .train import build_network, read_checkpoint
 
 FORMAT_VERSION = "1"
@@ -95,6 +96,14 @@ def _check_agreement(network: nn.Module, path: Path, frames: torch.Tensor) -> di
     return {"frames": len(frames), "different_labels": different, "largest_logit_difference": largest}
 
 
+def _samples_per_symbol(run: Run) -> str:
+    """What the run's signals have: a number, or the lowest and the highest with ".." between."""
+    laws = {PRESETS[source.preset].samples_per_symbol for source in run.sources}
+    ends = [end for law in laws for end in (law.values if isinstance(law, Choice) else (law.low, law.high))]
+    low, high = min(ends), max(ends)
+    return f"{low:g}" if low == high else f"{low:g}..{high:g}"
+
+
 def _test_parts(preset: str, seed: int):
     for index, frames, snr in every_pair(preset, TEST_FRAMES_PER_PAIR, seed, torch.device("cpu")):
         yield Part(frames.numpy(), np.full(len(frames), index), snr.numpy())
@@ -115,7 +124,7 @@ def _card(content: dict, run: Run, model: Path, costs: dict, temperature: float,
         "name": run.name,
         "description": run.description,
         "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
-        "classes": list(CLASSES),
+        "classes": list(run.classes),
         "data": {name: PRESETS[name].description for name in presets},
         "recipe": dataclasses.asdict(run),
         "seed": run.seed,
@@ -125,7 +134,7 @@ def _card(content: dict, run: Run, model: Path, costs: dict, temperature: float,
         "test": {
             "seed": seed,
             "frames_per_pair": TEST_FRAMES_PER_PAIR,
-            "presets": {name: evaluate(model, _test_parts(name, seed)) for name in presets},
+            "presets": {name: evaluate(model, _test_parts(name, seed), run.classes) for name in presets},
         },
         "cost": costs,
         "agreement_with_brevitas": agreement,
@@ -142,7 +151,6 @@ def export(checkpoint: Path, out: Path) -> list[Path]:
     network = _exportable(content, run)
     frames, classes = validation_frames(run, torch.device("cpu"))
     temperature = fit_temperature(_logits(network, frames), classes)
-    preset = PRESETS[run.sources[0].preset]
     targets = [out.with_name(out.name + suffix) for suffix in (".onnx", ".qonnx.onnx", ".json")]
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder, warnings.catch_warnings():
@@ -151,11 +159,11 @@ def export(checkpoint: Path, out: Path) -> list[Path]:
         export_qonnx(network, args=torch.zeros(1, 2, FRAME), export_path=str(qonnx))
         costs = cost(qonnx)
         metadata = {
-            "amc.classes": json.dumps(list(CLASSES)),
+            "amc.classes": json.dumps(list(run.classes)),
             "amc.window": str(FRAME),
             "amc.normalise": run.normalise,
             "amc.temperature": repr(temperature),
-            "amc.sample_per_symbol": str(preset.samples_per_symbol),
+            "amc.sample_per_symbol": _samples_per_symbol(run),
             "amc.cost": json.dumps({key: value for key, value in costs.items() if key != "layers"}),
             "amc.trained_on": ", ".join(sorted({source.preset for source in run.sources})),
             "amc.version": FORMAT_VERSION,

@@ -3,7 +3,6 @@
 
 import csv
 import math
-import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -16,8 +15,8 @@ from torch import Tensor, nn
 from .config import Run, Source, Stage
 from .data import training_batch, validation_frames
 from .errors import TrainingError
+from .files import replacing
 from .networks import NETWORKS, Bits, prunable_weights
-from .signals import CLASSES
 
 
 def choose_device() -> torch.device:
@@ -35,14 +34,13 @@ def source_commit() -> str:
 
 
 def build_network(run: Run, bits: Bits, images: bool) -> nn.Module:
-    return NETWORKS[run.network](len(CLASSES), bits, images=images, **run.network_options)
+    return NETWORKS[run.network](len(run.classes), bits, images=images, **run.network_options)
 
 
 def write_checkpoint(path: Path, content: dict) -> None:
-    """Writes beside the target and renames, so that a kill leaves the previous checkpoint whole."""
-    temporary = path.with_suffix(".partial")
-    torch.save(content, temporary)
-    os.replace(temporary, path)
+    """A kill leaves the previous checkpoint whole."""
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
 
 
 def read_checkpoint(path: Path) -> dict:

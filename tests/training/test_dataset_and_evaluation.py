@@ -8,19 +8,36 @@ import pytest
 import torch
 from gnuradio.amc.normalise import normalise as installed_normalise
 
+from tests.helpers.tiny_models import write_model
 from training.__main__ import main
-from training.data import normalise
-from training.dataset import official_split, read_dataset, write_dataset
+from training.data import every_pair, normalise
+from training.dataset import WRONG_ORDER, official_split, open_dataset, write_dataset
 from training.evaluate import Tally
 from training.signals import CLASSES, SNR_LABELS
 
 
 def test_the_official_split_is_the_published_one():
-    indices = official_split()
+    indices = official_split()["test"]
     assert len(indices) == 255_840
     digest = hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()
     assert digest == "dc15c999a5f19af95014239145155eaf5a0ef50e96a62947b8887355fd107317"
     assert {2521, 2209, 3417, 1009} <= set(indices.tolist())
+
+
+@pytest.mark.parametrize("frames_per_pair", [1, 2, 3, 25])
+def test_the_parts_of_the_split_are_the_whole(frames_per_pair):
+    parts = official_split(frames_per_pair, pairs=7)
+    np.testing.assert_array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(7 * frames_per_pair))
+    tenth = -(-frames_per_pair // 10)
+    assert len(parts["test"]) == 7 * tenth
+    assert len(parts["validation"]) == 7 * min(tenth, frames_per_pair - tenth)
+
+
+def test_real_files_have_a_train_and_a_validation_part_of_every_pair():
+    parts = official_split()
+    assert len(parts["train"]) + len(parts["validation"]) == 2_300_064
+    for part, count in (("test", 410), ("validation", 410), ("train", 3276)):
+        assert set(np.bincount(parts[part] // 4096)) == {count}
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +65,13 @@ def test_the_same_seed_gives_the_same_file(dataset, tmp_path):
 
 
 def test_reading_gives_what_was_written(dataset):
-    parts = list(read_dataset(dataset, "all", chunk=100))
+    parts = list(open_dataset(dataset).parts("all", chunk=100))
     with h5py.File(dataset) as file:
         np.testing.assert_array_equal(np.concatenate([part.frames for part in parts]), file["X"][:].transpose(0, 2, 1))
-    test = list(read_dataset(dataset, "test", chunk=100))
-    assert sum(len(part.classes) for part in test) == 24 * 26  # a tenth of two, rounded up
+    for split in ("test", "validation"):  # a tenth of two, rounded up
+        parts = list(open_dataset(dataset).parts(split, chunk=100))
+        assert sum(len(part.classes) for part in parts) == 24 * 26
+    assert list(open_dataset(dataset).parts("train")) == []
 
 
 def test_normalisation_in_training_is_that_of_the_block():
@@ -86,7 +105,7 @@ def test_foreign_files(tmp_path, capsys, content, part):
     model = tmp_path / "none.onnx"
     assert main(["evaluate", "--model", str(model), "--data", str(path)]) == 1
     with pytest.raises(Exception, match=part):
-        list(read_dataset(path))
+        open_dataset(path)
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -94,13 +113,13 @@ def test_truncated_and_other_layouts(dataset, tmp_path):
     content = dataset.read_bytes()
     (tmp_path / "cut.hdf5").write_bytes(content[: len(content) // 2])
     with pytest.raises(Exception, match="cannot be read"):
-        list(read_dataset(tmp_path / "cut.hdf5"))
+        open_dataset(tmp_path / "cut.hdf5")
     with h5py.File(tmp_path / "other.hdf5", "w") as file:
         file["X"] = np.zeros((10, 2, 128), np.float32)
     with pytest.raises(Exception, match="RadioML 2018.01A's layout"):
-        list(read_dataset(tmp_path / "other.hdf5"))
+        open_dataset(tmp_path / "other.hdf5")
     with pytest.raises(Exception, match="cannot be read"):
-        list(read_dataset(tmp_path / "missing.hdf5"))
+        open_dataset(tmp_path / "missing.hdf5")
 
 
 @pytest.mark.parametrize("label", [-22, 11, 32])
@@ -110,7 +129,7 @@ def test_foreign_labels_are_refused(dataset, tmp_path, label):
     with h5py.File(path, "r+") as file:
         file["Z"][7, 0] = label
     with pytest.raises(Exception, match=f"has the SNR label {label}"):
-        list(read_dataset(path))
+        list(open_dataset(path).parts())
 
 
 @pytest.mark.parametrize(
@@ -134,3 +153,76 @@ def test_class_names_in_the_file(dataset):
     with h5py.File(dataset) as file:
         assert tuple(file.attrs["classes"]) == CLASSES
         assert json.dumps(int(file.attrs["seed"])) == "5"
+
+
+# --- the order of the classes ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def nameless(dataset, tmp_path):
+    """A file as the real one is: nothing in it names the classes."""
+    path = tmp_path / "GOLD_XYZ_OSC.0001_1024.hdf5"
+    path.write_bytes(dataset.read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file.attrs["classes"]
+    return path
+
+
+def test_the_wrong_order_is_the_one_that_is_shipped():
+    assert sorted(WRONG_ORDER) == sorted(CLASSES)
+    assert (WRONG_ORDER[0], WRONG_ORDER[-1]) == ("32PSK", "16QAM")
+
+
+@pytest.mark.parametrize("text", ["", "classes = ['32PSK',\n '16APSK'", "OOK\nBPSK\n", "classes = [1, 2]"])
+def test_a_list_beside_the_file_that_fits_no_order_is_refused(nameless, text):
+    nameless.with_name("classes.txt").write_text(text)
+    with pytest.raises(Exception, match="classes.txt lists other classes"):
+        open_dataset(nameless)
+
+
+def test_the_wrong_list_that_is_shipped_is_put_right_and_told(nameless, capsys):
+    assert (open_dataset(nameless).classes, open_dataset(nameless).remark) == (CLASSES, "")
+    beside = nameless.with_name("classes.txt")
+    beside.write_text("classes = [" + ",\n ".join(repr(name) for name in WRONG_ORDER) + "]\n")
+    assert open_dataset(nameless).classes == CLASSES
+    assert main(["evaluate", "--model", "no.onnx", "--data", str(nameless)]) == 1
+    assert "classes.txt has the order that RadioML 2018.01A is known to ship wrong" in capsys.readouterr().err
+    beside.write_text("\n".join(CLASSES))
+    assert open_dataset(nameless).remark == ""
+
+
+def test_a_file_that_says_the_wrong_order_itself(nameless):
+    with h5py.File(nameless, "r+") as file:
+        file.attrs["classes"] = list(WRONG_ORDER)
+    opened = open_dataset(nameless)
+    assert opened.classes == CLASSES
+    assert "the true one is used" in opened.remark
+
+
+def test_frames_in_another_order_are_refused(nameless):
+    with h5py.File(nameless, "r+") as file:
+        file["Y"][:] = file["Y"][:][::-1]
+    with pytest.raises(Exception, match="not ordered by class, then by SNR label"):
+        open_dataset(nameless)
+
+
+def test_a_file_of_another_preset_has_its_classes(tmp_path):
+    write_dataset("wild", 1, 3, tmp_path / "wild.hdf5")
+    opened = open_dataset(tmp_path / "wild.hdf5")
+    assert opened.classes == (*CLASSES, "noise")
+    (part,) = opened.parts()
+    np.testing.assert_array_equal(part.classes, np.repeat(np.arange(25), 26))
+    model = tmp_path / "radioml.onnx"
+    write_model(model, CLASSES)
+    assert main(["evaluate", "--model", str(model), "--data", str(opened.path), "--split", "all"]) == 1
+
+
+def test_large_files_are_made_in_pieces():
+    """Pieces that end within a pair hold the same labels in the same order."""
+    classes, labels = [], []
+    for index, frames, snr in every_pair("radioml2018", 1, 4, torch.device("cpu"), chunk=10):
+        assert len(frames) == len(snr) <= 10
+        classes += [index] * len(snr)
+        labels += snr.tolist()
+    assert classes == np.repeat(np.arange(24), 26).tolist()
+    assert labels == list(SNR_LABELS) * 24

@@ -2,7 +2,8 @@
 """Signal generator: presets (tables) and the code that turns them into frames."""
 
 from .constellations import CLASSES
-from .generator import FRAME, SNR_LABELS, generate
+from .generator import SNR_LABELS, generate
 from .presets import PRESETS, Preset
+from .spectrum import FRAME
 
 __all__ = ["CLASSES", "FRAME", "PRESETS", "SNR_LABELS", "Preset", "generate"]

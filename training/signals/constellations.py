@@ -59,6 +59,11 @@ def cross_qam(order: int) -> Tensor:
     return points[(points.real.abs() <= limit) | (points.imag.abs() <= limit)]
 
 
+def rotated(points: Tensor, angle: float) -> Tensor:
+    """``points`` turned by ``angle`` in radians."""
+    return points * complex(math.cos(angle), math.sin(angle))
+
+
 CONSTELLATIONS = {
     "OOK": unipolar_ask(2),
     "4ASK": unipolar_ask(4),

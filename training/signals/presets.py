@@ -3,19 +3,40 @@
 
 ``radioml2018`` follows the rules found by measuring RadioML 2018.01A. ``simulation`` is what GNU
 Radio's own modulators and channel model give at 8 samples per symbol, before or after a matched
-filter. Frequencies are in cycles per sample, times in samples.
+filter. ``wild`` is what receivers deliver: broad ranges of everything, impairments, neighbours.
+Frequencies are in cycles per sample, times in samples, unless said otherwise.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .constellations import CLASSES
+from torch import Tensor
+
+from .constellations import CLASSES, CONSTELLATIONS, rotated
+
+# --- laws that a number is drawn from -------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Uniform:
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """Its logarithm is uniform: as many between 2 and 4 as between 4 and 8."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Of mean zero."""
+
+    sigma: float
 
 
 @dataclass(frozen=True)
@@ -29,38 +50,72 @@ class LognormalMixture:
     outliers: Uniform = Uniform(0.0, 0.0)
 
 
-Distribution = Uniform | LognormalMixture
+@dataclass(frozen=True)
+class Choice:
+    """One of ``values``, all alike."""
+
+    values: tuple[float, ...]
 
 
-def fixed(value: float) -> Uniform:
-    return Uniform(value, value)
+Distribution = Uniform | LogUniform | Normal | LognormalMixture | Choice
+
+
+def fixed(value: float) -> Choice:
+    return Choice((value,))
+
+
+NONE = fixed(0.0)
+
+# --- messages of analog modulations, all of unit power --------------------------------------------
 
 
 @dataclass(frozen=True)
 class Tone:
-    """Message: one sinusoid of unit power, its frequency drawn from ``frequency``."""
+    """One sinusoid."""
 
-    frequency: Uniform
+    frequency: Distribution
 
 
 @dataclass(frozen=True)
 class BandNoise:
-    """Message: Gaussian noise of unit power between ``low`` and an upper edge drawn from ``high``."""
+    """Gaussian noise between ``low`` and an upper edge drawn from ``high``."""
 
     low: float
-    high: Uniform
+    high: Distribution
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Speech-like sound of the telephone band, whose upper edge of 3400 Hz is drawn from ``high``.
+
+    Voiced: harmonics of a pitch, weighted by three formants. Unvoiced (``unvoiced`` of the frames): noise
+    weighted by them. Pitch, formants and their bandwidths are ranges of adult speech (G. Fant, "Acoustic
+    Theory of Speech Production", 1960; G. Peterson, H. Barney, JASA 1952).
+    """
+
+    high: Distribution
+    unvoiced: float = 0.25
+    pitch_hz: Distribution = LogUniform(80.0, 300.0)
+    formants_hz: tuple[Uniform, ...] = (Uniform(300.0, 850.0), Uniform(850.0, 2300.0), Uniform(2300.0, 3100.0))
+    formant_gains: tuple[float, ...] = (1.0, 0.5, 0.25)
+    formant_bandwidth_hz: float = 120.0
+
+
+Message = Tone | BandNoise | Voice
+
+# --- modulations that no constellation describes --------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Amplitude:
     """Amplitude modulation: carrier(n) * (carrier_level + message(n) / ratio), scaled to power 1.
 
-    ``ratio`` is carrier over message rms. ``real_carrier`` is a frequency in cycles per sample for a
-    real cosine carrier (phase a multiple of 2*pi*f out of ``carrier_steps``), or None for a carrier
-    at zero. ``single_sideband`` takes the analytic message, upper or lower at random.
+    ``messages`` are drawn alike. ``ratio`` is carrier over message rms. ``real_carrier`` is a frequency for
+    a real cosine carrier (phase a multiple of 2*pi*f out of ``carrier_steps``), or None for a carrier at
+    zero. ``single_sideband`` takes the analytic message, upper or lower at random.
     """
 
-    message: Tone | BandNoise
+    messages: tuple[Message, ...]
     ratio: Distribution
     carrier_level: float = 1.0
     real_carrier: float | None = None
@@ -72,9 +127,56 @@ class Amplitude:
 class Frequency:
     """Frequency modulation around ``centre`` with rms deviation drawn from ``deviation``."""
 
-    message: Tone | BandNoise
+    messages: tuple[Message, ...]
     centre: float
-    deviation: Uniform
+    deviation: Distribution
+
+
+@dataclass(frozen=True)
+class MinimumShift:
+    """GMSK: bandwidth-time product of the Gaussian filter, and modulation index."""
+
+    bandwidth_time: Distribution
+    index: Distribution
+
+
+@dataclass(frozen=True)
+class Silence:
+    """No signal at all: what remains is noise."""
+
+
+Modulation = Amplitude | Frequency | MinimumShift | Silence
+
+# --- channel and receiver -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Multipath:
+    """Echoes that stand still over a frame, in ``share`` of the frames.
+
+    The first path is constant and ``k_factor_db`` above the power of all scattered ones together (Rice; far
+    below zero it is Rayleigh). Scattered paths, ``paths`` of them, have complex normal gains whose power
+    falls by e each ``delay_spread``. The received power is that of the signal sent.
+    """
+
+    share: float
+    paths: int
+    delay_spread: Distribution
+    k_factor_db: Distribution
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Another signal beside this one, in ``share`` of the frames that have room for it.
+
+    One of ``classes`` (linear modulations), its power ``level_db`` relative to this one, its centre
+    ``spacing`` times half the sum of both bandwidths away.
+    """
+
+    share: float
+    classes: tuple[str, ...]
+    level_db: Distribution
+    spacing: Distribution
 
 
 @dataclass(frozen=True)
@@ -84,35 +186,44 @@ class Preset:
     description: str
     snr_db_per_label: float
     mean_in_divisor: bool  # False: frames are divided by sqrt(variance + noise), the mean stays out
-    pulse_exponents: tuple[float, ...]  # of RC(f): 0.5 root-raised cosine once, 1 twice, 1.5 thrice
-    roll_off: Uniform
-    delay_grid: float  # symbol delays are multiples of this plus half of it; 0: any delay
-    carrier_offset_sigma: float
-    oqpsk_rotation: float  # radians by which the points of OQPSK are turned off the axes
-    gmsk_bandwidth_time: Uniform
-    gmsk_index: Uniform
-    analog: dict[str, Amplitude | Frequency] = field(default_factory=dict)
-    samples_per_symbol: int = 8
+    modulations: Mapping[str, Modulation]  # of the classes that have no constellation
+    pulse_exponents: Choice  # of RC(f): 0.5 root-raised cosine once, 1 twice, 1.5 thrice
+    roll_off: Distribution
+    carrier_offset: Distribution
+    constellations: Mapping[str, Tensor] = field(default_factory=lambda: CONSTELLATIONS)
+    samples_per_symbol: Distribution = fixed(8.0)
+    clock_error: Distribution = NONE  # of the symbol rate, relative
+    delay_grid: float = 0.0  # symbol delays are multiples of this plus half of it; 0: any delay
+    multipath: Multipath | None = None
+    neighbour: Neighbour | None = None
+    phase_noise: Distribution = NONE  # rms step of a random walk, radians a sample
+    gain_imbalance_db: Distribution = NONE  # of in-phase over quadrature
+    phase_imbalance: Distribution = NONE  # radians by which they miss the right angle
+    dc_offset: Distribution = NONE  # relative to the rms of signal and noise
+    level_db: Distribution = NONE  # of signal and noise together, relative to full scale
+    quantiser_bits: Choice | None = None  # of either rail, full scale 1; 0: none
     classes: tuple[str, ...] = CLASSES
 
 
-_SLOW_TONE = Tone(Uniform(0.0, 2e-4))
-_SLOWER_THAN_A_FRAME = Tone(Uniform(0.0, 5e-4))
-_AUDIO = BandNoise(0.001, Uniform(0.015, 0.05))
+# --- the presets ----------------------------------------------------------------------------------
+
+_SLOW_TONE = (Tone(Uniform(0.0, 2e-4)),)
+_SLOWER_THAN_A_FRAME = (Tone(Uniform(0.0, 5e-4)),)
+_AUDIO = (BandNoise(0.001, Uniform(0.015, 0.05)),)
+# Telephone bandwidth at receivers of 16 to 200 thousand samples a second, and test tones.
+_SOUND = (Voice(LogUniform(0.017, 0.2)), Tone(LogUniform(0.003, 0.05)), BandNoise(0.001, LogUniform(0.017, 0.2)))
+_DIAGONAL_OQPSK = CONSTELLATIONS | {"OQPSK": rotated(CONSTELLATIONS["OQPSK"], math.pi / 4)}
 
 PRESETS = {
     "radioml2018": Preset(
         description="RadioML 2018.01A as measured: 8 samples per symbol, root-raised cosine three times",
         snr_db_per_label=2.0,
         mean_in_divisor=False,
-        pulse_exponents=(1.5,),
+        pulse_exponents=fixed(1.5),
         roll_off=fixed(0.41),
         delay_grid=1.0,
-        carrier_offset_sigma=3.3e-5,
-        oqpsk_rotation=0.0,
-        gmsk_bandwidth_time=fixed(0.35),
-        gmsk_index=fixed(0.65),
-        analog={
+        carrier_offset=Normal(3.3e-5),
+        modulations={
             "AM-SSB-WC": Amplitude(_SLOWER_THAN_A_FRAME, LognormalMixture(9.5, 0.25, (2.5, 23.0))),
             "AM-SSB-SC": Amplitude(
                 _SLOWER_THAN_A_FRAME,
@@ -120,26 +231,61 @@ PRESETS = {
             ),
             "AM-DSB-WC": Amplitude(_SLOW_TONE, fixed(1 / 0.02), real_carrier=1 / 32, carrier_steps=(3, 4, 5)),
             "AM-DSB-SC": Amplitude(_SLOW_TONE, fixed(1 / 0.15), real_carrier=1 / 32, carrier_steps=(3, 4, 5)),
-            "FM": Frequency(_SLOW_TONE, centre=0.0315, deviation=fixed(0.0)),
+            "FM": Frequency(_SLOW_TONE, centre=0.0315, deviation=NONE),
+            "GMSK": MinimumShift(bandwidth_time=fixed(0.35), index=fixed(0.65)),
         },
     ),
     "simulation": Preset(
         description="GNU Radio's modulators and channel model, before or after a matched filter",
         snr_db_per_label=1.0,
         mean_in_divisor=True,
-        pulse_exponents=(0.5, 1.0),
+        pulse_exponents=Choice((0.5, 1.0)),
         roll_off=Uniform(0.2, 0.5),
-        delay_grid=0.0,
-        carrier_offset_sigma=2e-4,
-        oqpsk_rotation=math.pi / 4,
-        gmsk_bandwidth_time=Uniform(0.3, 0.5),
-        gmsk_index=fixed(0.5),
-        analog={
+        carrier_offset=Normal(2e-4),
+        constellations=_DIAGONAL_OQPSK,
+        modulations={
             "AM-SSB-WC": Amplitude(_AUDIO, Uniform(1.0, 2.0), single_sideband=True),
             "AM-SSB-SC": Amplitude(_AUDIO, fixed(1.0), carrier_level=0.0, single_sideband=True),
             "AM-DSB-WC": Amplitude(_AUDIO, Uniform(1.5, 4.0)),
             "AM-DSB-SC": Amplitude(_AUDIO, fixed(1.0), carrier_level=0.0),
             "FM": Frequency(_AUDIO, centre=0.0, deviation=Uniform(0.01, 0.05)),
+            "GMSK": MinimumShift(bandwidth_time=Uniform(0.3, 0.5), index=fixed(0.5)),
         },
+    ),
+    "wild": Preset(
+        description="real receivers: 2 to 16 samples per symbol, offsets, echoes, neighbours, 8-bit quantisation",
+        snr_db_per_label=1.0,
+        mean_in_divisor=True,
+        pulse_exponents=Choice((0.5, 1.0)),
+        roll_off=Uniform(0.1, 0.5),
+        samples_per_symbol=LogUniform(2.0, 16.0),
+        clock_error=Normal(5e-5),
+        carrier_offset=Uniform(-0.05, 0.05),
+        constellations=_DIAGONAL_OQPSK,
+        modulations={
+            "AM-SSB-WC": Amplitude(_SOUND, Uniform(1.0, 3.0), single_sideband=True),
+            "AM-SSB-SC": Amplitude(_SOUND, fixed(1.0), carrier_level=0.0, single_sideband=True),
+            "AM-DSB-WC": Amplitude(_SOUND, Uniform(1.2, 5.0)),
+            "AM-DSB-SC": Amplitude(_SOUND, fixed(1.0), carrier_level=0.0),
+            "FM": Frequency(_SOUND, centre=0.0, deviation=LogUniform(0.005, 0.12)),
+            "GMSK": MinimumShift(bandwidth_time=Uniform(0.2, 0.5), index=Uniform(0.45, 0.7)),
+            "noise": Silence(),
+        },
+        multipath=Multipath(
+            share=0.5, paths=4, delay_spread=LogUniform(0.3, 6.0), k_factor_db=Choice((-60.0, 0.0, 6.0, 12.0))
+        ),
+        neighbour=Neighbour(
+            share=0.25,
+            classes=("BPSK", "QPSK", "8PSK", "16QAM"),
+            level_db=Uniform(-20.0, 10.0),
+            spacing=Uniform(1.1, 2.0),
+        ),
+        phase_noise=LogUniform(1e-4, 1e-2),
+        gain_imbalance_db=Normal(0.5),
+        phase_imbalance=Normal(0.05),
+        dc_offset=Normal(0.03),
+        level_db=Uniform(-35.0, -6.0),
+        quantiser_bits=Choice((0, 8)),
+        classes=(*CLASSES, "noise"),
     ),
 }

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a signal meets between its modulator and the samples of a receiver, except for noise."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from .draw import Draw
+from .modulators import Modulated, linear
+from .presets import Multipath, Neighbour, Preset
+from .spectrum import frequencies, times
+
+
+def echo(rule: Multipath, signal: Tensor, draw: Draw) -> Tensor:
+    """``signal`` complex64 (N, BLOCK) over several paths, in the frames that have them; its power stays."""
+    rows = draw.rows(rule.share, len(signal))
+    if len(rows) == 0:
+        return signal
+    spread = draw.sample(rule.delay_spread, len(rows))[:, None]
+    first = 10 ** (draw.sample(rule.k_factor_db, len(rows)) / 20)[:, None]
+    delays = spread * -torch.log(1 - draw.uniform(len(rows), rule.paths))
+    scattered = draw.complex_normal(len(rows), rule.paths) * torch.exp(-delays / spread / 2)
+    scattered = scattered / scattered.abs().square().sum(1, keepdim=True).sqrt()
+    frequency = frequencies(draw.device)
+    response = first.to(torch.complex64).expand(-1, signal.shape[1])
+    for path in range(rule.paths):
+        response = response + scattered[:, path, None] * torch.exp(-2j * math.pi * frequency * delays[:, path, None])
+    sent = signal[rows]
+    received = torch.fft.ifft(torch.fft.fft(sent) * response)
+    received = received * (_power(sent) / _power(received).clamp(min=1e-12)).sqrt()
+    return signal.index_copy(0, rows, received)
+
+
+def _power(signal: Tensor) -> Tensor:
+    return signal.abs().square().mean(1, keepdim=True)
+
+
+def neighbours(preset: Preset, rule: Neighbour, sent: Modulated, draw: Draw) -> tuple[Tensor, Tensor]:
+    """Signals beside ``sent``, complex64 (N, BLOCK), and their powers (N,); zero where there is none."""
+    count = len(sent.signal)
+    signal, power = torch.zeros_like(sent.signal), torch.zeros(count, device=draw.device)
+    rows = draw.rows(rule.share, count)
+    if len(rows) == 0:
+        return signal, power
+    other = linear(preset, rule.classes, draw.index(len(rule.classes), len(rows)), draw)
+    distance = (sent.bandwidth[rows] + other.bandwidth) / 2 * draw.sample(rule.spacing, len(rows))
+    has_room = distance + other.bandwidth / 2 <= 0.5
+    power[rows] = 10 ** (draw.sample(rule.level_db, len(rows)) / 10) * has_room
+    side = torch.where(draw.uniform(len(rows)) < 0.5, distance, -distance)[:, None]
+    phase = side * times(draw.device) + draw.uniform(len(rows), 1)
+    signal[rows] = other.signal * torch.exp(2j * math.pi * phase) * power[rows, None].sqrt()
+    return signal, power
+
+
+def oscillate(preset: Preset, signal: Tensor, draw: Draw) -> Tensor:
+    """Carrier offset, uniform carrier phase and phase noise, on frames complex64 (N, FRAME)."""
+    count, length = signal.shape
+    time = torch.arange(length, device=draw.device)[None]
+    cycles = draw.sample(preset.carrier_offset, count)[:, None] * time + draw.uniform(count, 1)
+    step = draw.sample(preset.phase_noise, count)
+    phase = 2 * math.pi * cycles
+    if bool((step > 0).any()):
+        phase = phase + torch.cumsum(step[:, None] * draw.normal(count, length), 1)
+    return signal * torch.exp(1j * phase)
+
+
+def receive(preset: Preset, frames: Tensor, draw: Draw) -> Tensor:
+    """Imbalance of the rails, constant offset, level and quantiser of a receiver: float32 (N, 2, FRAME).
+
+    ``frames`` float32 (N, 2, FRAME) have power 1 in the ensemble.
+    """
+    count = len(frames)
+    in_phase, quadrature = frames.unbind(1)
+    ratio = 10 ** (draw.sample(preset.gain_imbalance_db, count) / 40)[:, None]
+    angle = draw.sample(preset.phase_imbalance, count)[:, None]
+    rails = torch.stack(
+        (in_phase * ratio, (quadrature * torch.cos(angle) + in_phase * torch.sin(angle)) / ratio), dim=1
+    )
+    offset = torch.stack([draw.sample(preset.dc_offset, count) for _ in range(2)], dim=1)
+    level = 10 ** (draw.sample(preset.level_db, count) / 20)
+    rails = (rails + offset[:, :, None]) * level[:, None, None]
+    if preset.quantiser_bits is None:
+        return rails.contiguous()
+    bits = draw.sample(preset.quantiser_bits, count)[:, None, None]
+    # As cs8 is read: codes from -full to full, which mean -1 to 1.
+    full = 2 ** (bits - 1) - 1
+    quantised = torch.round(rails * full).clamp(-full, full) / full
+    return torch.where(bits > 0, quantised, rails).contiguous()
