@@ -17,7 +17,7 @@ from gnuradio.amc.normalise import normalise
 
 from training.train import source_commit
 
-from . import block, memory, runtimes
+from . import block, memory, runtimes, signals
 from .measure import FULL, QUICK, TINY, Effort, machine
 from .networks import example_windows, write_counterpart
 
@@ -47,18 +47,20 @@ def run(name: str, effort: Effort) -> dict:
         float32 = Path(folder) / "float32.onnx"
         network = write_counterpart(model.path, float32)
         report["float32"] = FLOAT32
-        _tell("1/5 verifying that the answers are equal")
+        _tell("1/6 verifying that the answers are equal")
         report["verified"] = runtimes.verify(model.path, float32, network, frames)
         report["verified"] += block.verify(model, model.path, windows)
-        _tell("2/5 onnxruntime on both networks")
+        _tell("2/6 onnxruntime on both networks")
         ratios, report["runtimes"] = runtimes.measure(model.path, float32, frames, effort)
-    _tell("3/5 the block in a flowgraph")
+    _tell("3/6 the block in a flowgraph")
     shares, report["block"] = block.measure_share(model.path, windows, effort)
-    _tell("4/5 latency at 1 Msps")
+    _tell("4/6 latency at 1 Msps")
     report["latency"] = block.measure_latency(model.path, windows, effort)
-    _tell("5/5 memory")
+    _tell("5/6 memory")
     sizes, report["memory"] = memory.measure(model.path, effort)
-    report["ratios"] = [*shares, block.latency_ratio(report["latency"]), *sizes, *ratios]
+    _tell("6/6 the signal generator")
+    generated, report["signals"] = signals.measure(effort)
+    report["ratios"] = [*shares, block.latency_ratio(report["latency"]), *sizes, *ratios, *generated]
     return report
 
 
@@ -88,6 +90,8 @@ def table(report: dict) -> str:
     for row in report["block"]:
         name = {"runtime": "bare runtime", "block": "block in a flowgraph"}[row["what"]]
         lines.append(_row(f"{name}, batch {row['batch']}, threads {row['threads']}", row["msps"]))
+    lines += ["", f"{'THOUSAND FRAMES A SECOND':<62}{'median':>8}  {'min':>8} ..{'max':>8}"]
+    lines += [_row(f"{row['what']}, {row['class']}", row["thousand_frames"]) for row in report["signals"]]
     latency = report["latency"]
     seconds, late = latency["seconds"], latency["source_lateness_seconds"]
     lines += [

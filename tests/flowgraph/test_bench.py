@@ -45,12 +45,19 @@ def test_a_run_reports_every_figure(small_vgg10, tmp_path, capfd):
     }
     assert report["latency"]["seconds"].keys() == {"min", "median", "max", "percentile_99"}
     assert [look["samples"] for look in report["memory"]["looks"]] == [10**5 * tenth for tenth in range(1, 11)]
-    assert sum("aim" in ratio for ratio in report["ratios"]) == 4
+    assert sum("aim" in ratio for ratio in report["ratios"]) == 8
+    assert len(report["signals"]) == 12
     for figures in [*report["ratios"], *(row["msps"] for row in report["runtimes"] + report["block"])]:
         assert 0 < figures["min"] <= figures["median"] <= figures["max"]
 
     text = capfd.readouterr().out
-    assert text.index("RATIO") < text.index("MSPS") < text.index("LATENCY") < text.index("RESIDENT MEMORY")
+    assert (
+        text.index("RATIO")
+        < text.index("MSPS")
+        < text.index("FRAMES A SECOND")
+        < text.index("LATENCY")
+        < text.index("RESIDENT MEMORY")
+    )
 
 
 def test_another_network_than_a_vgg10_is_refused_in_a_sentence(tmp_path, capfd):
