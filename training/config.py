@@ -153,6 +153,9 @@ def _build(kind: type, value: object, where: str) -> object:
             raise TrainingError(f"{where} has {len(value)} entries; it must have {len(kinds)}.")
         return tuple(_build(k, item, f"{where}[{i}]") for i, (k, item) in enumerate(zip(kinds, value, strict=True)))
     allowed = arguments if origin is types.UnionType else (kind,)
+    if isinstance(value, list | tuple) and tuple[int, ...] in allowed:
+        return _build(tuple[int, ...], value, where)
+    allowed = tuple(choice for choice in allowed if not typing.get_origin(choice))
     if float in allowed and isinstance(value, int):
         return float(value)
     if not isinstance(value, allowed):

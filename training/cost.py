@@ -36,8 +36,8 @@ def _refuse_unscored(path: Path, total: dict) -> None:
 def cost(path: Path) -> dict:
     """Bit operations, weight bits, multiply-accumulates, non-zero weights, sparsity, score and layers.
 
-    Zero weights are discounted. Raises TrainingError for a file that is missing, not QONNX, or has
-    operations or float tensors that the rules do not cover.
+    Zero weights are discounted, but for ``dense_bit_ops`` and ``dense_weight_bits``. Raises TrainingError
+    for a file that is missing, not QONNX, or has operations or float tensors that the rules do not cover.
     """
     if not path.is_file():
         raise TrainingError(f"the model {path} does not exist.")
@@ -58,6 +58,8 @@ def cost(path: Path) -> dict:
         "macs": sum(layer["macs"] for layer in layers),
         "nonzero_weights": nonzero,
         "sparsity": round(1 - nonzero / weights, 6),
+        "dense_bit_ops": round(dense["total_cost"]["total_bops"]),
+        "dense_weight_bits": round(dense["total_cost"]["total_mem_w_bits"]),
         "score": round(0.5 * bit_operations / BASELINE_BIT_OPERATIONS + 0.5 * weight_bits / BASELINE_WEIGHT_BITS, 6),
         "layers": layers,
     }

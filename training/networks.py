@@ -25,50 +25,62 @@ STATISTICS_STEPS = 10
 
 @dataclass(frozen=True)
 class Bits:
-    """Bit widths of a network; ``None`` for all three is the float32 network."""
+    """Bit widths of a network; ``None`` for all three is the float32 network.
+
+    ``weight`` and ``activation`` are one width for all layers, or one for each in order.
+    """
 
     input: int | None = None
-    weight: int | None = None
-    activation: int | None = None
+    weight: int | tuple[int, ...] | None = None
+    activation: int | tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         widths = (self.input, self.weight, self.activation)
         if any(width is None for width in widths) != all(width is None for width in widths):
             raise TrainingError(f"bit widths {widths} mix float and integer: give all three or none.")
-        if not self.is_float and not all(2 <= width <= 8 for width in widths):
+        if not self.is_float and not all(2 <= width <= 8 for kind in widths for width in _each(kind)):
             raise TrainingError(f"bit widths {widths} are outside 2..8.")
 
     @property
     def is_float(self) -> bool:
         return self.input is None
 
+    def by_layer(self, kind: str, layers: int) -> tuple[int | None, ...]:
+        """The widths of ``weight`` or ``activation`` for ``layers`` layers; raises TrainingError if they are others."""
+        widths = _each(getattr(self, kind))
+        if len(widths) not in (1, layers):
+            raise TrainingError(f"bit widths of {kind} are given for {len(widths)} layers; the network has {layers}.")
+        return widths * layers if len(widths) == 1 else widths
 
-def _input_quantiser(bits: Bits) -> nn.Module:
-    """Signed quantiser of constant range +-2, as in the challenge's baseline."""
-    if bits.is_float:
-        return nn.Hardtanh(-INPUT_RANGE, INPUT_RANGE)
+
+def _each(widths: int | tuple[int, ...] | None) -> tuple[int | None, ...]:
+    return widths if isinstance(widths, tuple) else (widths,)
+
+
+def _input_quantiser(width: int | None, limit: float) -> nn.Module:
+    """Signed quantiser of the constant range -limit to limit, as in the challenge's baseline."""
+    if width is None:
+        return nn.Hardtanh(-limit, limit)
 
     class ConstantRange(Int8ActPerTensorFloatMinMaxInit):
-        bit_width = bits.input
-        min_val = -INPUT_RANGE
-        max_val = INPUT_RANGE
+        bit_width = width
+        min_val = -limit
+        max_val = limit
         scaling_impl_type = ScalingImplType.CONST
 
     return qnn.QuantHardTanh(act_quant=ConstantRange)
 
 
-def _weight_options(bits: Bits) -> dict:
-    if bits.is_float:
+def _weight_options(width: int | None) -> dict:
+    if width is None:
         return {"weight_quant": None}
-    return {"weight_quant": Int8WeightPerTensorFloat, "weight_bit_width": bits.weight}
+    return {"weight_quant": Int8WeightPerTensorFloat, "weight_bit_width": width}
 
 
-def _relu(bits: Bits) -> nn.Module:
-    if bits.is_float:
+def _relu(width: int | None) -> nn.Module:
+    if width is None:
         return nn.ReLU()
-    return qnn.QuantReLU(
-        act_quant=Uint8ActPerTensorFloat, bit_width=bits.activation, collect_stats_steps=STATISTICS_STEPS
-    )
+    return qnn.QuantReLU(act_quant=Uint8ActPerTensorFloat, bit_width=width, collect_stats_steps=STATISTICS_STEPS)
 
 
 class Vgg10(nn.Module):
@@ -83,25 +95,33 @@ class Vgg10(nn.Module):
     """
 
     def __init__(
-        self, classes: int, bits: Bits = Bits(), filters: int = 64, hidden: int = 128, images: bool = False
+        self,
+        classes: int,
+        bits: Bits = Bits(),
+        filters: int = 64,
+        hidden: int = 128,
+        input_range: float = INPUT_RANGE,
+        images: bool = False,
     ) -> None:
         super().__init__()
         self.images = images
-        weights = _weight_options(bits)
-        self.input_quantiser = _input_quantiser(bits)
+        weights = iter([_weight_options(width) for width in bits.by_layer("weight", 10)])
+        activations = iter(bits.by_layer("activation", 9))
+        self.input_quantiser = _input_quantiser(bits.input, input_range)
         features: list[nn.Module] = []
         channels = 2
         for _ in range(7):
-            features += [self._convolution(channels, filters, weights), self._normalisation(filters), self._pool()]
-            features.append(_relu(bits))
+            features += [self._convolution(channels, filters, next(weights)), self._normalisation(filters)]
+            features += [self._pool(), _relu(next(activations))]
             channels = filters
         self.features = nn.Sequential(*features)
         width = channels * 1024 // 2**7
         head: list[nn.Module] = [nn.Flatten()]
         for _ in range(2):
-            head += [qnn.QuantLinear(width, hidden, bias=False, **weights), nn.BatchNorm1d(hidden), _relu(bits)]
+            head += [qnn.QuantLinear(width, hidden, bias=False, **next(weights)), nn.BatchNorm1d(hidden)]
+            head.append(_relu(next(activations)))
             width = hidden
-        head.append(qnn.QuantLinear(width, classes, bias=True, bias_quant=None, **weights))
+        head.append(qnn.QuantLinear(width, classes, bias=True, bias_quant=None, **next(weights)))
         self.head = nn.Sequential(*head)
 
     def _convolution(self, inputs: int, outputs: int, weights: dict) -> nn.Module:
@@ -123,7 +143,7 @@ class Vgg10(nn.Module):
 
 
 NETWORKS = {"vgg10": Vgg10}
-NETWORK_OPTIONS = {"vgg10": ("filters", "hidden")}
+NETWORK_OPTIONS = {"vgg10": ("filters", "hidden", "input_range")}
 
 
 def one_dimensional(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -139,6 +139,11 @@ class Trainer:
                     done += 1
                     progress.advance(task)
                 loss = float(torch.stack(losses).mean())
+                if not math.isfinite(loss):
+                    raise TrainingError(
+                        f"the loss of {stage.name} is {loss} before batch {done} of {total}; the last good checkpoint "
+                        f"is kept in {self.folder}: lower the rate ({stage.rate:g}), then go on with --resume."
+                    )
                 result = accuracy(self.network, *self.validation)
                 note = f"loss {loss:.3f} accuracy {result:.4f} weights {self.share_left:.3f}"
                 progress.update(task, note=note)

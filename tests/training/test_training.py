@@ -2,7 +2,7 @@
 """Training, pruning, cost and export on a network too small to be good at anything."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from qonnx.core.modelwrapper import ModelWrapper
 
 from training.__main__ import main
-from training.config import Source, read_run
+from training.config import Source, read_run, run_from_mapping
 from training.cost import cost
 from training.data import training_batch
 from training.errors import TrainingError
@@ -127,11 +127,29 @@ def test_both_forms_of_the_network_are_one_function():
     torch.testing.assert_close(images(frames), plain(frames), rtol=1e-4, atol=1e-5)
 
 
+def test_every_layer_may_have_its_own_bits(tmp_path):
+    from brevitas.export import export_qonnx
+
+    weights, activations = (8, 7, 6, 5, 4, 3, 2, 4, 4, 8), (8, 4, 4, 3, 3, 2, 4, 5, 6)
+    network = Vgg10(24, Bits(8, weights, activations), filters=4, hidden=8)
+    for _ in range(12):
+        network(torch.randn(8, 2, 1024))
+    path = tmp_path / "mixed.qonnx.onnx"
+    export_qonnx(network.eval(), args=torch.zeros(1, 2, 1024), export_path=str(path))
+    inputs = (8, *activations)
+    for layer, bits, arriving in zip(cost(path)["layers"], weights, inputs, strict=True):
+        assert layer["weight_bits"] == bits * layer["nonzero_weights"]
+        share = layer["nonzero_weights"] / layer["weights"]
+        assert layer["bit_ops"] == pytest.approx(layer["macs"] * share * bits * arriving, rel=1e-6)
+    with pytest.raises(TrainingError, match="given for 3 layers; the network has 10"):
+        Vgg10(24, Bits(8, (4, 4, 4), 4))
+
+
 def test_pooling_before_the_quantiser_is_the_same_function():
     from training.networks import _relu
 
     torch.manual_seed(1)
-    relu, pool = _relu(Bits(4, 4, 4)), torch.nn.MaxPool1d(2)
+    relu, pool = _relu(4), torch.nn.MaxPool1d(2)
     for _ in range(20):
         relu(torch.randn(4, 8, 64))
     relu.eval()
@@ -216,6 +234,7 @@ def test_the_baseline_costs_exactly_one(shared, tmp_path):
     export_qonnx(network.eval(), args=torch.zeros(1, 2, 1024), export_path=str(path))
     result = cost(path)
     assert (result["bit_ops"], result["weight_bits"]) == (807_699_904, 1_244_936)
+    assert (result["dense_bit_ops"], result["dense_weight_bits"]) == (823_328_768, 1_272_832)
     assert (result["macs"], result["nonzero_weights"], result["score"]) == (12_864_512, 155_617, 1.0)
 
     # The network is the published one, not only its cost: the same logits from its published file.
@@ -281,6 +300,9 @@ def test_the_temperature_undoes_a_known_one():
         (("frames_per_epoch: 48", "frames_per_epoch: 40"), "an epoch must hold more than 10 batches"),
         (("sources:", "sources: ["), "is not valid YAML"),
         (("weight: 4, activation: 4}}", "weight: 40, activation: 4}}"), "outside 2..8"),
+        (("weight: 4, activation: 4}}", "weight: [4, 40], activation: 4}}"), "outside 2..8"),
+        (("weight: 4, activation: 4}}", "weight: four, activation: 4}}"), "weight is 'four'"),
+        (("weight: 4, activation: 4}}", "weight: [4, x], activation: 4}}"), "weight[1] is 'x'"),
     ],
 )
 def test_mistakes_in_a_configuration_are_one_sentence(tmp_path, capsys, change, part):
@@ -293,6 +315,12 @@ def test_mistakes_in_a_configuration_are_one_sentence(tmp_path, capsys, change, 
     assert error.count("\n") == 1
 
 
+def test_a_checkpoint_holds_the_whole_configuration(run):
+    mixed = replace(run.stages[1], bits=Bits(8, (8, 4, 4, 4, 4, 4, 4, 4, 4, 8), 4))
+    written = replace(run, stages=(run.stages[0], mixed))
+    assert run_from_mapping(asdict(written)) == written
+
+
 def test_steps_in_the_wrong_order(tmp_path, capsys):
     path = tmp_path / "run.yaml"
     path.write_text(CONFIG)
@@ -301,6 +329,22 @@ def test_steps_in_the_wrong_order(tmp_path, capsys):
     assert main(["train", str(path), "--runs", str(tmp_path), "--resume"]) == 1
     assert main(["train", str(tmp_path / "none.yaml")]) == 1
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(run, tmp_path, monkeypatch):
+    step, steps = Trainer._step, 0
+
+    def spoil(self, *arguments):
+        nonlocal steps
+        steps += 1
+        return step(self, *arguments) * (float("nan") if steps == 20 else 1)
+
+    monkeypatch.setattr(Trainer, "_step", spoil)
+    with pytest.raises(TrainingError, match="the loss of float is nan before batch 24 of 24"):
+        train(run, tmp_path)
+    kept = read_checkpoint(tmp_path / "trained.pt")
+    assert kept["batches_done"] == 12
+    assert all(torch.isfinite(value).all() for value in kept["network"].values())
 
 
 def test_a_damaged_checkpoint(run, tmp_path):
