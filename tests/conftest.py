@@ -6,10 +6,17 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
-HARD_TIMEOUT = 120.0
-"""Seconds a test may take where no ``hard_timeout`` marker says otherwise."""
+HARD_TIMEOUT = 600.0
+"""Seconds a test may take where no ``hard_timeout`` marker says otherwise: to catch a hang, not a slow machine."""
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 _terminal = pytest.StashKey[int]()
 

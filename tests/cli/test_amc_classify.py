@@ -575,7 +575,7 @@ sys.exit(code)
 
 
 @pytest.mark.slow
-@pytest.mark.hard_timeout(300)
+@pytest.mark.hard_timeout(900)
 def test_memory_does_not_grow_with_the_recording(tmp_path, model):
     """2 GiB against 32 MiB, of which only the beginning is not zero (a hole in the file takes no disk)."""
 

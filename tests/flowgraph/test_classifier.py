@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.helpers.flowgraphs import Chopper, MessageSink, Run, rx_time, steps, tag
 from tests.helpers.tiny_models import write_failing_model, write_model
 
-pytestmark = pytest.mark.hard_timeout(60)
+pytestmark = pytest.mark.hard_timeout(240)
 
 LOW, MIDDLE, HIGH = 0.001, 0.5, 1.0
 

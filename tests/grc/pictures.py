@@ -20,7 +20,7 @@ from unittest import mock
 
 from .flowgraphs import GRC, generate, open_flowgraph, open_platform
 
-SECONDS = 120
+SECONDS = 240
 
 
 def run_window(python_file, *arguments):

@@ -22,7 +22,7 @@ from tests.grc.flowgraphs import EXAMPLES, GRC, generate, open_flowgraph, open_p
 from tests.grc.pictures import run_window
 from tests.helpers.tiny_models import write_model
 
-SECONDS = 60
+SECONDS = 240
 MODULATIONS = ["OOK", "4ASK", "BPSK", "QPSK", "8PSK", "16QAM", "64QAM", "GMSK", "FM"]
 
 needs_released_model = pytest.mark.skipif(not amc.released_models(), reason="no released model is installed")
@@ -80,7 +80,7 @@ def test_example_is_what_gnu_radio_companion_would_save(platform, path, tmp_path
     assert content(tmp_path / path.name) == content(path)
 
 
-@pytest.mark.hard_timeout(300)
+@pytest.mark.hard_timeout(900)
 def test_simulation_runs_with_every_modulation_at_the_stated_ratio(generated, tmp_path):
     """The power of signal and noise together shows that the ratio is that of the slider, for each modulation."""
     classes = ("OOK", "BPSK", "QPSK", "8PSK")
@@ -103,7 +103,7 @@ def test_simulation_runs_with_every_modulation_at_the_stated_ratio(generated, tm
 
 
 @needs_released_model
-@pytest.mark.hard_timeout(300)
+@pytest.mark.hard_timeout(900)
 def test_simulation_says_qpsk_for_qpsk(generated):
     (result,) = run_window(generated("amc_simulation"), "--stage=modulation=QPSK,snr=20")
     counts = Counter(label for label, _ in result)

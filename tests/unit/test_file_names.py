@@ -4,7 +4,7 @@
 import pytest
 from gnuradio.amc.file_names import hints_from_name
 from gnuradio.amc.sample_formats import parse_format
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -29,7 +29,6 @@ def test_what_a_name_tells(name, rate, frequency, seconds):
 
 
 @given(name=st.text(max_size=60))
-@settings(deadline=None)
 def test_any_name_tells_something_or_nothing(name):
     hints = hints_from_name(name)
     if hints.format not in (None, "wav"):
