@@ -49,14 +49,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     if data.remark:
         print(f"training: {data.remark}", file=sys.stderr)
     result = evaluate(options.model, data.parts(options.split), data.classes)
-    if options.plots:
-        plot(result, options.plots)
     if options.json:
         print(json.dumps(result))
-        return
-    print(f"accuracy {result['accuracy']:.4f} +- {result['interval_95']:.4f} on {result['frames']} frames")
-    for name, share in result["by_class_from_label_10"].items():
-        print(f"  {name:<10} {share:.3f} at SNR labels from 10")
+    else:
+        print(f"accuracy {result['accuracy']:.4f} +- {result['interval_95']:.4f} on {result['frames']} frames")
+        for name, share in result["by_class_from_label_10"].items():
+            print(f"  {name:<10} {share:.3f} at SNR labels from 10")
+    if options.plots:
+        plot(result, options.plots)
 
 
 def _fidelity(options: argparse.Namespace) -> None:
@@ -64,10 +64,10 @@ def _fidelity(options: argparse.Namespace) -> None:
 
     reference = read_reference(options.reference)
     tally = measure(reference, options.frames_per_pair, options.seed)
-    if options.plot:
-        plot(reference, tally, options.plot)
     report = compare(reference, tally)
     print(json.dumps(report) if options.json else table(report))
+    if options.plot:
+        plot(reference, tally, options.plot)
 
 
 def _export(options: argparse.Namespace) -> None:

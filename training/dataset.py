@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from .data import CHUNK, every_pair
+from .data import CHUNK, check_amount, every_pair
 from .errors import TrainingError
 from .files import replacing
 from .signals import CLASSES, FRAME, PRESETS, SNR_LABELS
@@ -67,8 +67,7 @@ def write_dataset(preset: str, frames_per_pair: int, seed: int, path: Path) -> N
     """Generates a dataset file; it appears under ``path`` only when complete. Raises TrainingError."""
     if preset not in PRESETS:
         raise TrainingError(f"preset '{preset}' is unknown; choose one of {', '.join(PRESETS)}.")
-    if frames_per_pair < 1:
-        raise TrainingError(f"frames per pair is {frames_per_pair}; it must be at least 1.")
+    check_amount(frames_per_pair, seed)
     classes = PRESETS[preset].classes
     total = len(classes) * len(SNR_LABELS) * frames_per_pair
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
@@ -133,7 +132,8 @@ class Dataset:
                     raise TrainingError(
                         f"the dataset {self.path} has the SNR label {min(foreign)}, not one of -20..30 dB."
                     )
-                yield Part(file["X"][rows][keep].transpose(0, 2, 1), file["Y"][rows][keep].argmax(axis=1), snr)
+                frames = file["X"][rows][keep].transpose(0, 2, 1).astype(np.float32, copy=False)
+                yield Part(frames, file["Y"][rows][keep].argmax(axis=1), snr)
 
 
 def open_dataset(path: Path) -> Dataset:
@@ -161,7 +161,10 @@ def _reading(path: Path) -> Iterator[h5py.File]:
 
 
 def _named_classes(file: h5py.File) -> tuple[str, ...] | None:
-    return tuple(str(name) for name in file.attrs["classes"]) if "classes" in file.attrs else None
+    if "classes" not in file.attrs:
+        return None
+    names = np.atleast_1d(file.attrs["classes"]).tolist()
+    return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names)
 
 
 def _classes_beside(path: Path) -> tuple[tuple[str, ...], str]:
@@ -198,8 +201,9 @@ def _repaired(where: str) -> str:
 
 
 def _frames_per_pair(file: h5py.File, path: Path, classes: int) -> int:
-    shapes = {name: file[name].shape for name in ("X", "Y", "Z") if name in file}
-    total, pairs = shapes.get("X", (0,))[0], classes * len(SNR_LABELS)
+    found = {name: file[name] for name in ("X", "Y", "Z") if name in file}
+    shapes = {name: item.shape for name, item in found.items() if isinstance(item, h5py.Dataset)}
+    total, pairs = (shapes.get("X") or (0,))[0], classes * len(SNR_LABELS)
     expected = {"X": (total, FRAME, 2), "Y": (total, classes), "Z": (total, 1)}
     if shapes != expected or total == 0 or total % pairs:
         raise TrainingError(

@@ -14,7 +14,7 @@ from .data import normalise
 from .dataset import Part
 from .errors import TrainingError
 from .files import replacing
-from .signals import CLASSES, SNR_LABELS
+from .signals import CLASSES, FRAME, SNR_LABELS
 
 BATCH = 256
 HIGH_LABEL = 10
@@ -67,21 +67,43 @@ class ExportedModel:
     """A model file with its normalisation; ``predict`` takes raw frames. Raises TrainingError when unusable."""
 
     def __init__(self, path: Path) -> None:
+        onnxruntime.set_default_logger_severity(4)  # its errors are raised as well: say them once
+        self._path = path
         try:
             self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a kind for every status and none in common
-            raise TrainingError(f"the model {path} cannot be opened: {str(error).splitlines()[0]}") from None
+            raise TrainingError(f"the model {path} cannot be opened: {_first_line(error)}") from None
         metadata = self._session.get_modelmeta().custom_metadata_map
         self._kind = metadata.get("amc.normalise", "none")
-        self.classes = tuple(json.loads(metadata["amc.classes"])) if "amc.classes" in metadata else CLASSES
+        try:
+            self.classes = tuple(json.loads(metadata["amc.classes"])) if "amc.classes" in metadata else CLASSES
+        except (ValueError, TypeError):
+            raise TrainingError(
+                f"amc.classes of the model {path} is not a JSON list of names; export it again."
+            ) from None
         self._input = self._session.get_inputs()[0].name
+        self.logits(np.ones((1, 2, FRAME), np.float32))  # what does not fit is said before any work
 
     def logits(self, frames: np.ndarray) -> np.ndarray:
-        """Logits float32 (n, 24) of raw frames float32 (n, 2, 1024)."""
+        """Logits float32 (n, classes) of raw frames float32 (n, 2, 1024)."""
         ready = normalise(torch.from_numpy(np.ascontiguousarray(frames)), self._kind).numpy()
-        return np.concatenate(
-            [self._session.run(None, {self._input: ready[i : i + BATCH]})[0] for i in range(0, len(ready), BATCH)]
-        )
+        batches = [ready[begin : begin + BATCH] for begin in range(0, len(ready), BATCH)]
+        try:
+            logits = np.concatenate([self._session.run(None, {self._input: batch})[0] for batch in batches])
+        except Exception as error:  # see __init__
+            raise TrainingError(
+                f"the model {self._path} cannot take frames (N, 2, {FRAME}): {_first_line(error)}"
+            ) from None
+        if logits.shape != (len(frames), len(self.classes)):
+            raise TrainingError(
+                f"the model {self._path} answers with shape {logits.shape} to {len(frames)} frames; "
+                f"({len(frames)}, {len(self.classes)}) is due."
+            )
+        return logits
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def evaluate(model: Path, parts: Iterable[Part], classes: tuple[str, ...] = CLASSES) -> dict:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .data import every_pair
+from .data import check_amount, every_pair
 from .errors import TrainingError
 from .evaluate import ExportedModel, Tally, draw_confusion
 from .files import replacing
@@ -46,10 +46,18 @@ def read_reference(folder: Path) -> Reference:
         raise TrainingError(
             f"the published figures {figures} are not as they must be ({error!r}); see --help."
         ) from None
+    if network.classes != CLASSES:
+        raise TrainingError(f"the network in {folder} has other classes than RadioML 2018.01A, or in another order.")
     square = (len(CLASSES), len(CLASSES))
-    if set(by_snr) != set(SNR_LABELS) or any(matrix.shape != square for matrix in confusion.values()):
+    if (
+        set(by_snr) != set(SNR_LABELS)
+        or not confusion
+        or not set(confusion) <= set(SNR_LABELS)
+        or any(matrix.shape != square for matrix in confusion.values())
+    ):
         raise TrainingError(
-            f"the published figures {figures} lack a label, or a matrix is not {square[0]} by {square[1]}."
+            f"the published figures {figures} lack a label or have an unknown one, "
+            f"or a matrix is not {square[0]} by {square[1]}; see --help."
         )
     return reference
 
@@ -66,8 +74,7 @@ def _only(folder: Path, pattern: str, what: str) -> Path:
 
 def measure(reference: Reference, frames_per_pair: int, seed: int) -> Tally:
     """The reference's answers on fresh frames of the twin, ``frames_per_pair`` of each class and label."""
-    if frames_per_pair < 1:
-        raise TrainingError(f"frames per pair is {frames_per_pair}; it must be at least 1.")
+    check_amount(frames_per_pair, seed)
     tally = Tally()
     for index, frames, snr in every_pair(TWIN, frames_per_pair, seed, torch.device("cpu")):
         predicted = reference.network.logits(frames.numpy()).argmax(axis=1)

@@ -335,7 +335,8 @@ class classifier(gr.hier_block2):
     average : windows whose log-probabilities are averaged
     threshold : probability below which the label is ``unknown``
     squelch : power in dBFS below which a window is ignored
-    overload : ``block`` waits and loses nothing, ``drop`` keeps the source at rate and counts
+    overload : ``block`` waits and loses nothing, ``drop`` keeps the source at rate and counts; the signal
+        goes on behind what was dropped, so neither ``average`` nor ``publish`` begins anew there
     batch : most windows in one inference
     runtime : ``auto``, ``onnxruntime`` or ``native``
     publish : ``every`` window, or on ``change``: a label that is new, or new after a gap or retune

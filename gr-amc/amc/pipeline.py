@@ -162,10 +162,10 @@ class Pipeline:
             return []
         try:
             logits = self.model.run(windows.inputs)
+            results = self._results(windows, self._decide(windows.keep, logits))
         except Exception:
             self.counters.errors += kept
             raise
-        results = self._results(windows, self._decide(windows.keep, logits))
         self.counters.windows += kept
         return results
 

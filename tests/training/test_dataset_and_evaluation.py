@@ -10,10 +10,13 @@ from gnuradio.amc.normalise import normalise as installed_normalise
 
 from tests.helpers.tiny_models import write_model
 from training.__main__ import main
-from training.data import every_pair, normalise
+from training.config import Source
+from training.data import _VALIDATION_STREAM, _counts, _generator, every_pair, normalise
 from training.dataset import WRONG_ORDER, official_split, open_dataset, write_dataset
+from training.errors import TrainingError
 from training.evaluate import Tally
-from training.signals import CLASSES, SNR_LABELS
+from training.files import replacing
+from training.signals import CLASSES, PRESETS, SNR_LABELS, generate
 
 
 def test_the_official_split_is_the_published_one():
@@ -137,6 +140,12 @@ def test_foreign_labels_are_refused(dataset, tmp_path, label):
     [
         (["--preset", "wild9", "--frames-per-pair", "1", "--out", "x.hdf5"], "preset 'wild9' is unknown"),
         (["--frames-per-pair", "0", "--out", "x.hdf5"], "must be at least 1"),
+        (["--frames-per-pair", "1000000000000", "--out", "x.hdf5"], "must be at least 1, at most"),
+        (["--frames-per-pair", "1", "--seed", "9" * 23, "--out", "x.hdf5"], "the seed is 9999"),
+        (["--frames-per-pair", "1", "--seed", "-1", "--out", "x.hdf5"], "the seed is -1"),
+        (["--frames-per-pair", "1", "--out", "."], "is a folder"),
+        (["--frames-per-pair", "1", "--out", "/"], "is a folder"),
+        (["--frames-per-pair", "1", "--out", "/dev/null/x.hdf5"], "cannot be written"),
         (["--frames-per-pair", "1", "--out", "no/such/folder/x.hdf5"], "cannot be written"),
     ],
 )
@@ -206,7 +215,7 @@ def test_frames_in_another_order_are_refused(nameless):
         open_dataset(nameless)
 
 
-def test_a_file_of_another_preset_has_its_classes(tmp_path):
+def test_a_file_of_another_preset_has_its_classes(tmp_path, capsys):
     write_dataset("wild", 1, 3, tmp_path / "wild.hdf5")
     opened = open_dataset(tmp_path / "wild.hdf5")
     assert opened.classes == (*CLASSES, "noise")
@@ -215,6 +224,7 @@ def test_a_file_of_another_preset_has_its_classes(tmp_path):
     model = tmp_path / "radioml.onnx"
     write_model(model, CLASSES)
     assert main(["evaluate", "--model", str(model), "--data", str(opened.path), "--split", "all"]) == 1
+    assert "have other classes" in capsys.readouterr().err
 
 
 def test_large_files_are_made_in_pieces():
@@ -226,3 +236,75 @@ def test_large_files_are_made_in_pieces():
         labels += snr.tolist()
     assert classes == np.repeat(np.arange(24), 26).tolist()
     assert labels == list(SNR_LABELS) * 24
+
+
+# --- what others may bring ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"window": 128}, "cannot take frames (N, 2, 1024)"),
+        ({"metadata": {"amc.classes": "OOK, BPSK"}}, "is not a JSON list of names"),
+        ({"metadata": {}}, "answers with shape (1, 3)"),
+        ({"classes": tuple(CLASSES[::-1])}, "have other classes"),
+    ],
+)
+def test_models_that_cannot_be_evaluated_get_a_sentence(dataset, tmp_path, capfd, options, part):
+    model = write_model(tmp_path / "model.onnx", **options)
+    assert main(["evaluate", "--model", str(model), "--data", str(dataset), "--split", "all"]) == 1
+    error = capfd.readouterr().err
+    assert part in error
+    assert error.count("\n") == 1
+
+
+def test_double_precision_and_names_as_bytes_are_read(dataset, tmp_path):
+    with h5py.File(dataset) as file, h5py.File(tmp_path / "other.hdf5", "w") as other:
+        other["X"] = file["X"][:].astype(np.float64)
+        other["Y"], other["Z"] = file["Y"][:].astype(np.float32), file["Z"][:].astype(np.float32)
+        other.attrs["classes"] = np.array([name.encode() for name in CLASSES])
+    opened = open_dataset(tmp_path / "other.hdf5")
+    assert opened.classes == CLASSES
+    assert {part.frames.dtype for part in opened.parts()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("content", [np.float32(1), None])
+def test_strange_contents_are_refused(dataset, tmp_path, content):
+    with h5py.File(tmp_path / "strange.hdf5", "w") as file:
+        if content is None:
+            file.create_group("X")
+        else:
+            file["X"] = content
+        file.attrs["classes"] = 7
+    with pytest.raises(Exception, match="RadioML 2018.01A's layout"):
+        open_dataset(tmp_path / "strange.hdf5")
+
+
+def test_a_file_is_never_what_a_run_of_the_same_seed_decides_on(tmp_path):
+    write_dataset("radioml2018", 1, 2026, tmp_path / "fresh.hdf5")
+    generator = _generator(2026, _VALIDATION_STREAM, torch.device("cpu"))
+    labels = torch.tensor(SNR_LABELS)
+    decided = generate(PRESETS["radioml2018"], torch.zeros_like(labels), labels, generator)
+    (part,) = open_dataset(tmp_path / "fresh.hdf5").parts()
+    assert not np.array_equal(part.frames[:26], decided.numpy())
+
+
+def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path):
+    path = tmp_path / "file"
+    with replacing(path) as one, pytest.raises(TrainingError, match="cannot be written: no room"):
+        one.write_text("one")
+        with replacing(path) as other:
+            other.write_text("other")
+            raise OSError("no room")
+    assert path.read_text() == "one"
+    assert [child.name for child in tmp_path.iterdir()] == ["file"]
+
+
+def test_every_source_gives_its_share_of_a_batch():
+    def counts(batch, *shares):
+        return _counts(tuple(Source("radioml2018", share) for share in shares), batch)
+
+    assert counts(11, *[1.0] * 7) == [2, 2, 2, 2, 1, 1, 1]
+    assert counts(256, 0.4, 0.5, 0.05, 0.05) == [102, 128, 13, 13]
+    with pytest.raises(TrainingError, match="has none of the source radioml2018 with share 0.001"):
+        counts(256, 0.001, 1.0)

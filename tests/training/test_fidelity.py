@@ -65,6 +65,13 @@ def test_the_command(reference, tmp_path, capsys):
             ),
             "lack a label",
         ),
+        (lambda folder: write_model(folder / "ook.onnx", CLASSES[::-1]), "has other classes"),
+        (
+            lambda folder: (folder / "published.json").write_text(
+                json.dumps(json.loads((folder / "published.json").read_text()) | {"confusion": {}})
+            ),
+            "lack a label",
+        ),
     ],
 )
 def test_a_reference_that_cannot_be_used_is_one_sentence(reference, capsys, spoil, part):

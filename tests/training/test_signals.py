@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from tests.helpers import liquid
 from training.signals import CLASSES, FRAME, PRESETS, SNR_LABELS, generate
+from training.signals.channel import echo
 from training.signals.constellations import CONSTELLATIONS
-from training.signals.presets import NONE, BandNoise, Frequency, MinimumShift, Uniform, fixed
+from training.signals.draw import Draw
+from training.signals.presets import NONE, BandNoise, Frequency, MinimumShift, Multipath, Uniform, fixed
 from training.signals.spectrum import BLOCK, chirp_z, frequencies, impulse_spectrum, raised_cosine
 
 NOISELESS = 100
@@ -265,8 +267,10 @@ def test_the_noise_follows_the_law_of_the_label(preset, name, label):
     """Same seed, so the frames differ in noise alone; signal power is 1 with its mean before the division."""
     settings = PRESETS[preset]
     clean, noisy = (frames_of(preset, name, snr, 200) for snr in (NOISELESS, label))
-    signal_power = np.mean(np.abs(clean) ** 2)
-    variance = 1.0 if settings.mean_in_divisor else 1 / signal_power
+    # Levels 0 to 7 have the mean 3.5 and the variance 5.25, of which the pulse RC^1.5 leaves the share below.
+    left = 1 - 0.41 + 2 * 0.41 * 5 / 16  # the integral of RC^3 over frequency, for the roll-off of the twin
+    with_mean = {"8ASK": 5.25 * left / (5.25 * left + 3.5**2)}
+    variance = 1.0 if settings.mean_in_divisor else with_mean.get(name, 1.0)
     noise_power = 10 ** (-settings.snr_db_per_label * label / 10)
     noise = noisy * np.sqrt(variance + noise_power) - clean * np.sqrt(variance)
     assert np.mean(np.abs(noise) ** 2) == pytest.approx(noise_power, rel=0.02)
@@ -342,11 +346,15 @@ def test_wild_carriers_lie_within_five_percent():
 
 
 def test_wild_levels_and_codes_of_an_8_bit_receiver():
+    loud = replace(wild(quantiser_bits=True), level_db=fixed(3.0))
+    frames = frames_of(loud, "16QAM", 30, 200)
+    clipped = np.abs(frames.real).max(axis=1)
+    assert set(np.round(clipped[clipped <= 1], 6)) == {1.0}
+    assert np.mean(clipped <= 1) == pytest.approx(0.5, abs=0.15)
     frames = frames_of(wild(level_db=True, quantiser_bits=True), "QPSK", 30, 1000)
     codes = frames.real * 127
     whole = np.all(np.abs(codes - np.round(codes)) < 1e-3, axis=1)
     assert np.mean(whole) == pytest.approx(0.5, abs=0.06)
-    assert np.abs(frames[whole].real).max() <= 1
     level = 10 * np.log10(np.mean(np.abs(frames[~whole]) ** 2, axis=1))
     assert level.min() == pytest.approx(-35, abs=1)
     assert level.max() == pytest.approx(-6, abs=1)
@@ -397,6 +405,26 @@ def test_wild_neighbours_stand_beside_the_signal():
     frequency = np.abs(np.fft.fftfreq(FRAME))
     beside = power[:, (frequency > 0.14)].sum(1) / power.sum(1)
     assert np.mean(beside > 1e-3) == pytest.approx(PRESETS["wild"].neighbour.share, abs=0.05)
+
+
+def test_echoes_are_as_late_as_the_table_says():
+    """Power-weighted delays of what becomes of an impulse, over many channels without a first path."""
+    rule = Multipath(share=1.0, paths=8, delay_spread=fixed(5.0), k_factor_db=fixed(-200.0))
+    impulses = torch.zeros(3000, BLOCK, dtype=torch.complex64)
+    impulses[:, 100] = 1.0
+    power = echo(rule, impulses, Draw(torch.Generator().manual_seed(3))).abs().square().mean(0).numpy()
+    delays = (np.arange(BLOCK) - 100 + BLOCK // 2) % BLOCK - BLOCK // 2
+    near = np.abs(delays) < 60  # beyond are only the tails of the interpolation between samples
+    mean = np.average(delays[near], weights=power[near])
+    assert mean == pytest.approx(5.0, rel=0.1)
+    assert np.sqrt(np.average((delays[near] - mean) ** 2, weights=power[near])) == pytest.approx(5.0, rel=0.2)
+
+
+def test_noise_has_no_signal_beside_it():
+    frames = frames_of("wild", "noise", 30, 400)
+    power = np.abs(np.fft.fft((frames - frames.mean(1, keepdims=True)) * np.hanning(FRAME))) ** 2
+    smooth = power.reshape(400, 32, 32).mean(2)
+    assert np.max(smooth.max(1) / np.median(smooth, axis=1)) < 5
 
 
 @pytest.mark.parametrize("label", [-20, 30])

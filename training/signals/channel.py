@@ -20,7 +20,8 @@ def echo(rule: Multipath, signal: Tensor, draw: Draw) -> Tensor:
     spread = draw.sample(rule.delay_spread, len(rows))[:, None]
     first = 10 ** (draw.sample(rule.k_factor_db, len(rows)) / 20)[:, None]
     delays = spread * -torch.log(1 - draw.uniform(len(rows), rule.paths))
-    scattered = draw.complex_normal(len(rows), rule.paths) * torch.exp(-delays / spread / 2)
+    # Late paths are rare, not weak: together they have the same profile.
+    scattered = draw.complex_normal(len(rows), rule.paths)
     scattered = scattered / scattered.abs().square().sum(1, keepdim=True).sqrt()
     frequency = frequencies(draw.device)
     response = first.to(torch.complex64).expand(-1, signal.shape[1])
@@ -45,7 +46,8 @@ def neighbours(preset: Preset, rule: Neighbour, sent: Modulated, draw: Draw) -> 
         return signal, power
     other = linear(preset, rule.classes, draw.index(len(rule.classes), len(rows)), draw)
     distance = (sent.bandwidth[rows] + other.bandwidth) / 2 * draw.sample(rule.spacing, len(rows))
-    has_room = distance + other.bandwidth / 2 <= 0.5
+    # Without a signal there is nothing to stand beside: noise stays noise.
+    has_room = (distance + other.bandwidth / 2 <= 0.5) & (sent.bandwidth[rows] > 0)
     power[rows] = 10 ** (draw.sample(rule.level_db, len(rows)) / 10) * has_room
     side = torch.where(draw.uniform(len(rows)) < 0.5, distance, -distance)[:, None]
     phase = side * times(draw.device) + draw.uniform(len(rows), 1)

@@ -22,7 +22,7 @@ def generate(preset: Preset, classes: Tensor, snr_labels: Tensor, generator: tor
     the preset counts them (``snr_db_per_label``); ``generator`` fixes the random numbers and the
     device. Returns float32 (N, 2, 1024): in-phase and quadrature, scaled so that the ensemble's
     variance (or power, see the preset) of signal and noise together is 1, times the preset's level;
-    nothing is scaled by what a frame happens to hold.
+    noise and level do not depend on what a frame happens to hold.
     """
     draw = Draw(generator)
     sent = _modulate(preset, classes.to(draw.device), draw)

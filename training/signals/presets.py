@@ -155,8 +155,8 @@ class Multipath:
     """Echoes that stand still over a frame, in ``share`` of the frames.
 
     The first path is constant and ``k_factor_db`` above the power of all scattered ones together (Rice; far
-    below zero it is Rayleigh). Scattered paths, ``paths`` of them, have complex normal gains whose power
-    falls by e each ``delay_spread``. The received power is that of the signal sent.
+    below zero it is Rayleigh). Scattered paths, ``paths`` of them, have complex normal gains and exponential
+    delays, so that their power falls by e each ``delay_spread``. The received power is that of the signal sent.
     """
 
     share: float
