@@ -4,6 +4,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import tempfile
 import warnings
@@ -22,15 +23,18 @@ from .data import every_pair, normalise, validation_frames
 from .dataset import Part
 from .errors import TrainingError
 from .evaluate import evaluate
+from .exact import make_exact
 from .networks import Bits, one_dimensional
-from .signals import FRAME, PRESETS
+from .signals import FRAME, PRESETS, SNR_LABELS
 from .signals.presets import Choice
-from .train import build_network, read_checkpoint
+from .train import build_network, read_checkpoint, source_commit
 
 FORMAT_VERSION = "1"
 TEST_FRAMES_PER_PAIR = 40
 TEST_SEED_DISTANCE = 1000  # the test frames' seed is the run's plus this
-AGREEMENT_FRAMES = 2000
+AGREEMENT_FRAMES = 20_000  # at least
+AGREEMENT_SEED_DISTANCE = 2000
+LARGEST_LOGIT_DIFFERENCE = 1e-4
 
 
 def fit_temperature(logits: torch.Tensor, classes: torch.Tensor) -> float:
@@ -51,7 +55,9 @@ def fit_temperature(logits: torch.Tensor, classes: torch.Tensor) -> float:
 def _exportable(content: dict, run: Run) -> nn.Module:
     network = build_network(run, Bits(**content["bits"]), images=False)
     network.load_state_dict(one_dimensional(content["network"]))
-    return network.eval()
+    network.eval()
+    make_exact(network)
+    return network
 
 
 def _logits(network: nn.Module, frames: torch.Tensor) -> torch.Tensor:
@@ -78,22 +84,38 @@ def _write_qcdq(network: nn.Module, path: Path, metadata: dict[str, str]) -> Non
     onnx.save(model, path)
 
 
-def _check_agreement(network: nn.Module, path: Path, frames: torch.Tensor) -> dict:
-    """Compares onnxruntime on the file with the Brevitas module; raises TrainingError where labels differ.
+def _check_agreement(network: nn.Module, path: Path, run: Run) -> dict:
+    """Compares onnxruntime on the file with the Brevitas module, on fresh frames of all classes and labels.
 
-    The file is run node by node as it is written: onnxruntime's own rewriting folds the batch
-    normalisation into the convolution, which moves values that lie on the edge between two codes.
+    The file is run node by node as it is written. Raises TrainingError where a label or a logit differs:
+    after ``make_exact`` both compute the same numbers.
     """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    ours = _logits(network, frames).numpy()
-    theirs = np.concatenate([session.run(None, {"iq": part.numpy()})[0] for part in frames.split(256)])
-    different = int((ours.argmax(1) != theirs.argmax(1)).sum())
-    largest = float(np.abs(ours - theirs).max())
-    if different:
-        raise TrainingError(f"the exported model names {different} of {len(frames)} frames otherwise than the network.")
-    return {"frames": len(frames), "different_labels": different, "largest_logit_difference": largest}
+    count, different, largest = 0, 0, 0.0
+    presets = _presets(run)
+    frames_per_pair = math.ceil(AGREEMENT_FRAMES / len(run.classes) / len(SNR_LABELS) / len(presets))
+    for preset in presets:
+        for _, frames, _ in every_pair(
+            preset, frames_per_pair, run.seed + AGREEMENT_SEED_DISTANCE, torch.device("cpu")
+        ):
+            ready = normalise(frames, run.normalise)
+            ours = _logits(network, ready).numpy()
+            theirs = np.concatenate([session.run(None, {"iq": part.numpy()})[0] for part in ready.split(256)])
+            count += len(ours)
+            different += int((ours.argmax(1) != theirs.argmax(1)).sum())
+            largest = max(largest, float(np.abs(ours - theirs).max()))
+    if different or not largest <= LARGEST_LOGIT_DIFFERENCE:
+        raise TrainingError(
+            f"the exported model names {different} of {count} frames otherwise than the network, "
+            f"with logits that differ by up to {largest:.1e}; this is a fault of the export."
+        )
+    return {"frames": count, "different_labels": different, "largest_logit_difference": largest}
+
+
+def _presets(run: Run) -> list[str]:
+    return sorted({source.preset for source in run.sources})
 
 
 def _samples_per_symbol(run: Run) -> str:
@@ -119,7 +141,7 @@ def _noise_confidence(network: nn.Module, run: Run, temperature: float) -> dict:
 
 def _card(content: dict, run: Run, model: Path, costs: dict, temperature: float, agreement: dict) -> dict:
     seed = run.seed + TEST_SEED_DISTANCE
-    presets = sorted({source.preset for source in run.sources})
+    presets = _presets(run)
     return {
         "name": run.name,
         "description": run.description,
@@ -128,7 +150,7 @@ def _card(content: dict, run: Run, model: Path, costs: dict, temperature: float,
         "data": {name: PRESETS[name].description for name in presets},
         "recipe": dataclasses.asdict(run),
         "seed": run.seed,
-        "commits": content["commits"],
+        "commits": content["commits"] | {"export": source_commit()},
         "frames_seen": content["batches_seen"] * run.batch,
         "temperature": temperature,
         "test": {
@@ -165,11 +187,11 @@ def export(checkpoint: Path, out: Path) -> list[Path]:
             "amc.temperature": repr(temperature),
             "amc.sample_per_symbol": _samples_per_symbol(run),
             "amc.cost": json.dumps({key: value for key, value in costs.items() if key != "layers"}),
-            "amc.trained_on": ", ".join(sorted({source.preset for source in run.sources})),
+            "amc.trained_on": ", ".join(_presets(run)),
             "amc.version": FORMAT_VERSION,
         }
         _write_qcdq(network, qcdq, metadata)
-        agreement = _check_agreement(network, qcdq, frames[:: max(1, len(frames) // AGREEMENT_FRAMES)])
+        agreement = _check_agreement(network, qcdq, run)
         text = _card(content, run, qcdq, costs, temperature, agreement)
         text["noise_confidence_quantiles"] = _noise_confidence(network, run, temperature)
         card.write_text(json.dumps(text, indent=1) + "\n")

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rewrites a quantised network so that float32 arithmetic computes it exactly, in whatever order it adds.
+
+A code of the next layer is a rounded number, and two runtimes that add products in another order, or fuse a
+multiplication with an addition, now and then round it to different codes. Nothing of that can happen where every
+scale is a power of two, so that products and sums of codes are exact, and where the factor of the batch
+normalisation has so few bits that its product with any reachable sum is exact too: then one rounding is left, of the
+last addition, and IEEE 754 fixes it.
+
+A rectified linear unit passes a positive factor on, so what a scale gains by becoming a power of two is taken from the
+next batch normalisation, and the function stays. The shorter factors move only values that lie on the edge between two
+codes, as any other order of addition would. Where sums are so wide (8-bit codes) that next to nothing would be left of
+a factor, it stays as it is.
+"""
+
+import math
+
+import brevitas.nn as qnn
+import torch
+from torch import Tensor, nn
+
+from .errors import TrainingError
+
+SIGNIFICANT_BITS = 24  # of float32
+SPARE_BITS = 4  # that a factor has more than the codes it makes: it then moves no value by over a 32nd of a code
+
+_WEIGHTED = qnn.QuantConv1d | qnn.QuantLinear
+_NORMALISING = nn.BatchNorm1d
+
+
+def make_exact(network: nn.Module) -> None:
+    """Rewrites ``network``, in evaluation mode, in place: a chain of weighted layers, each but the last followed by
+    batch normalisation and a rectified quantiser. Its logits are scaled by a constant.
+
+    Raises TrainingError for a chain of other layers.
+    """
+    chain = [module for module in network.modules() if isinstance(module, _WEIGHTED | _NORMALISING | qnn.QuantReLU)]
+    largest = 2 ** (_input_bits(network) - 1)  # of the codes that reach a layer
+    gain = 1.0  # of the values that reach a layer, over those of before
+    *blocks, last = [chain[begin : begin + 3] for begin in range(0, len(chain), 3)] or [[]]
+    kinds = _WEIGHTED, _NORMALISING, qnn.QuantReLU
+    fits = (isinstance(module, kinds[number % 3]) for number, module in enumerate(chain))
+    if len(last) != 1 or not all(fits):
+        raise TrainingError("only chains of quantised layers with batch normalisation can be made exact.")
+    for layer, normalisation, rectifier in blocks:
+        sums, weight_gain = _whole_codes(layer, largest)
+        gain *= weight_gain
+        largest, activation_gain = _power_of_two_range(rectifier)
+        _scale(normalisation, activation_gain / gain, activation_gain)
+        _shorten(normalisation, sums, largest.bit_length() + SPARE_BITS)
+        gain = activation_gain
+    _, weight_gain = _whole_codes(last[0], largest)
+    last[0].bias.data.mul_(gain * weight_gain)
+
+
+def _input_bits(network: nn.Module) -> int:
+    return int(network.input_quantiser.act_quant.bit_width())
+
+
+def _power_of_two(scale: float) -> float:
+    return 2.0 ** round(math.log2(scale))
+
+
+def _whole_codes(layer: nn.Module, largest: int) -> tuple[Tensor, float]:
+    """Makes the weights codes times a power of two; returns each output's largest reachable sum, and the gain."""
+    quantised = layer.quant_weight()
+    before = float(quantised.scale.detach())
+    after = _power_of_two(before)
+    codes = torch.round(quantised.value.detach() / before)
+    layer.weight.data.copy_(codes * after)
+    return codes.abs().flatten(1).sum(1) * largest, after / before
+
+
+def _power_of_two_range(rectifier: nn.Module) -> tuple[int, float]:
+    """Makes the quantiser's scale a power of two; returns its largest code and the gain."""
+    largest = 2 ** int(rectifier.act_quant.bit_width()) - 1
+    before = float(rectifier.act_quant.scale().detach())
+    after = _power_of_two(before)
+    value = rectifier.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl.value
+    value.data.fill_(after * largest)
+    return largest, after / before
+
+
+def _scale(normalisation: nn.Module, factor_gain: float, offset_gain: float) -> None:
+    """Makes the normalisation x * weight + bias, with both multiplied by their gains."""
+    factor = normalisation.weight.detach().double() / (normalisation.running_var.double() + normalisation.eps).sqrt()
+    offset = normalisation.bias.detach().double() - normalisation.running_mean.double() * factor
+    normalisation.weight.data.copy_(factor * factor_gain)
+    normalisation.bias.data.copy_(offset * offset_gain)
+    normalisation.running_mean.zero_()
+    normalisation.running_var.fill_(1.0)
+    normalisation.eps = 0.0
+
+
+def _shorten(normalisation: nn.Module, sums: Tensor, fewest: int) -> None:
+    """Rounds each factor so that its product with ``sums`` is exact, where ``fewest`` bits at least are left of it."""
+    bits = SIGNIFICANT_BITS - torch.ceil(torch.log2(sums.double() + 1))
+    bits = torch.where(bits < fewest, SIGNIFICANT_BITS, bits)
+    mantissa, exponent = torch.frexp(normalisation.weight.detach().double())
+    normalisation.weight.data.copy_(torch.ldexp(torch.round(mantissa * 2**bits) / 2**bits, exponent))
