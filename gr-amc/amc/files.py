@@ -36,9 +36,9 @@ def replacing(path: str, mode: str) -> Iterator[IO]:
     with sentences(path):
         if final.is_dir():
             raise IsADirectoryError(0, "it is a folder")
-        file = open(temporary, mode.replace("w", "x"), **_text(mode))
         try:
-            with file:
+            # Opened within, so that an interrupt right behind it leaves nothing either.
+            with open(temporary, mode.replace("w", "x"), **_text(mode)) as file:
                 yield file
             os.replace(temporary, final)
         except BaseException:
