@@ -13,7 +13,7 @@ import torch
 from .data import normalise
 from .dataset import Part
 from .errors import TrainingError
-from .files import replacing
+from .files import make_folder, replacing
 from .signals import CLASSES, FRAME, SNR_LABELS
 
 BATCH = 256
@@ -64,7 +64,7 @@ def _shares(keys: Iterable, right: np.ndarray, total: np.ndarray) -> dict[str, f
 
 
 class ExportedModel:
-    """A model file with its normalisation; ``predict`` takes raw frames. Raises TrainingError when unusable."""
+    """A model file with its normalisation; ``logits`` takes raw frames. Raises TrainingError when unusable."""
 
     def __init__(self, path: Path) -> None:
         onnxruntime.set_default_logger_severity(4)  # its errors are raised as well: say them once
@@ -123,10 +123,7 @@ def plot(summary: dict, folder: Path) -> list[Path]:
     """Writes accuracy by label and the confusion matrix as PNG files into ``folder``."""
     from matplotlib.figure import Figure
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"the folder {folder} cannot be made: {error.strerror}; give another one.") from None
+    make_folder(folder)
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot([int(label) for label in summary["by_snr"]], list(summary["by_snr"].values()), marker="o")

@@ -24,6 +24,7 @@ from .dataset import Part
 from .errors import TrainingError
 from .evaluate import evaluate
 from .exact import make_exact
+from .files import make_folder
 from .networks import Bits, one_dimensional
 from .signals import FRAME, PRESETS, SNR_LABELS
 from .signals.presets import Choice
@@ -53,7 +54,10 @@ def fit_temperature(logits: torch.Tensor, classes: torch.Tensor) -> float:
 
 
 def _exportable(content: dict, run: Run) -> nn.Module:
-    network = build_network(run, Bits(**content["bits"]), images=False)
+    bits = Bits(**content["bits"])
+    if bits.is_float:
+        raise TrainingError("the checkpoint holds a float network; train a stage with bits, then export that.")
+    network = build_network(run, bits, images=False)
     network.load_state_dict(one_dimensional(content["network"]))
     network.eval()
     make_exact(network)
@@ -174,7 +178,7 @@ def export(checkpoint: Path, out: Path) -> list[Path]:
     frames, classes = validation_frames(run, torch.device("cpu"))
     temperature = fit_temperature(_logits(network, frames), classes)
     targets = [out.with_name(out.name + suffix) for suffix in (".onnx", ".qonnx.onnx", ".json")]
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's tracing warns of every shape it fixes
         qcdq, qonnx, card = (Path(folder) / target.name for target in targets)

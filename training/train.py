@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .config import Run, Source, Stage
 from .data import training_batch, validation_frames
 from .errors import TrainingError
-from .files import replacing
+from .files import make_folder, replacing
 from .networks import NETWORKS, Bits, prunable_weights
 
 
@@ -72,7 +72,7 @@ class Trainer:
         # Asked once: the checkout may change while the run goes on.
         self.commits: dict[str, str] = {}
         self.commit = source_commit()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         self.batches_seen = 0
         self.masks: dict[str, Tensor] = {}
         self.network: nn.Module | None = None

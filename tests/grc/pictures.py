@@ -108,7 +108,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="", help="empty: the network that comes with gr-amc")
-    parser.add_argument("--stage", default="modulation=QPSK,snr=20", help="variables of the simulation; the slider stays at its 20 dB")
+    parser.add_argument(
+        "--stage", default="modulation=QPSK,snr=20", help="variables of the simulation; the slider stays at its 20 dB"
+    )
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     example = GRC / "examples" / "amc_simulation.grc"

@@ -236,6 +236,25 @@ def test_export_writes_a_file_that_needs_nothing_else(exported, run):
     assert sorted(path.name for path in exported.parent.iterdir()) == ["tiny.json", "tiny.onnx", "tiny.qonnx.onnx"]
 
 
+def test_a_float_network_is_not_exported(run, tmp_path, capsys):
+    train(replace(run, stages=run.stages[:1]), tmp_path)
+    assert main(["export", str(tmp_path / "trained.pt"), "--out", str(tmp_path / "models" / "float")]) == 1
+    assert capsys.readouterr().err.endswith(
+        "training: the checkpoint holds a float network; train a stage with bits, then export that.\n"
+    )
+    assert not (tmp_path / "models").exists()
+
+
+def test_folders_that_cannot_be_made_get_a_sentence(finished, tmp_path, capsys):
+    path = tmp_path / "run.yaml"
+    path.write_text(CONFIG)
+    capsys.readouterr()
+    assert main(["train", str(path), "--runs", str(path)]) == 1
+    assert main(["export", str(finished / "pruned.pt"), "--out", str(path / "models" / "tiny")]) == 1
+    error = capsys.readouterr().err
+    assert error.count("cannot be made") == error.count("\n") == 2
+
+
 def test_qonnx_executes_to_the_same_logits(exported):
     import onnx
     import qonnx.core.onnx_exec as executor
