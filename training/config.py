@@ -90,7 +90,7 @@ class Run:
     seed: int
     sources: tuple[Source, ...]
     stages: tuple[Stage, ...]
-    pruning: Pruning
+    pruning: Pruning | None = None
     network: str = "vgg10"
     network_options: dict = field(default_factory=dict)
     normalise: str = "unit_power"
@@ -122,7 +122,7 @@ class Run:
         return PRESETS[self.sources[0].preset].classes
 
     def _all_sources(self) -> list[Source]:
-        stages = (*self.stages, *self.pruning.finish)
+        stages = (*self.stages, *(self.pruning.finish if self.pruning else ()))
         return [*self.sources, *(source for stage in stages for source in stage.sources)]
 
 
@@ -145,6 +145,8 @@ def _build(kind: type, value: object, where: str) -> object:
             raise TrainingError(f"{where} lacks the setting '{sorted(missing)[0]}'.")
         return kind(**{name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()})
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType and dataclasses.is_dataclass(arguments[0]):
+        return None if value is None else _build(arguments[0], value, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise TrainingError(f"{where} is {value!r}; it must be a list.")

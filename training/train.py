@@ -208,6 +208,8 @@ def train(run: Run, folder: Path, resume: bool = False) -> Path:
 def prune(run: Run, folder: Path, resume: bool = False) -> Path:
     """Prunes the trained network round by round; returns the path of the last checkpoint, ``pruned.pt``."""
     rules = run.pruning
+    if rules is None:
+        raise TrainingError(f"the run {run.name} has no pruning; add that section to its configuration.")
     trainer = Trainer(run, folder)
     path = folder / "pruned.pt"
     start = read_checkpoint(path if resume else folder / "trained.pt")
