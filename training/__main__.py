@@ -4,6 +4,7 @@
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from .errors import TrainingError
@@ -20,9 +21,12 @@ def _generate(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from .config import read_run
-    from .train import prune, train
+    from .prune import prune
+    from .train import train
 
     run = read_run(options.config)
+    if options.data:
+        run = replace(run, data=str(options.data))
     action = {"train": train, "prune": prune}[options.command]
     print(action(run, options.runs / run.name, options.resume))
 
@@ -93,6 +97,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("config", type=Path)
         command.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
         command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints and logs")
+        command.add_argument(
+            "--data",
+            type=Path,
+            metavar="HDF5",
+            help="RadioML 2018.01A, or a file in its layout: read in place of the frames of preset radioml2018",
+        )
         command.set_defaults(action=_train)
 
     command = commands.add_parser("cost", help="inference cost of a QONNX file")

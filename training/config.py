@@ -4,6 +4,7 @@
 import dataclasses
 import types
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import yaml
 
 from .errors import TrainingError
 from .networks import NETWORK_OPTIONS, NETWORKS, STATISTICS_STEPS, Bits
+from .policies import POLICIES
 from .signals import PRESETS, SNR_LABELS
 
+PLATEAUS = ("none", "kept", "reset")
+RECORDED_PRESET = "radioml2018"  # what a dataset file takes the place of
 NORMALISATIONS = ("none", "unit_power", "unit_variance")
 
 
@@ -29,8 +33,7 @@ class Source:
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise TrainingError(f"preset '{self.preset}' is unknown; choose one of {', '.join(PRESETS)}.")
+        _check_choice("preset", self.preset, PRESETS)
         if not self.share > 0:
             raise TrainingError(f"the share of a source is {self.share}; it must be above zero.")
         if not set(self.snr) <= set(SNR_LABELS) or self.snr[0] > self.snr[1]:
@@ -61,11 +64,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Pruning:
-    """Iterative magnitude pruning: ``rounds`` times ``share`` of the remaining weights, all layers together.
+    """Iterative magnitude pruning: up to ``rounds`` times ``share`` of the remaining weights, all layers together.
 
-    A round ends when the accuracy on the validation frames has reached ``threshold`` times that of the
-    unpruned network, or after ``frames``; the stages of ``finish`` follow the last round. The rounds take
-    the bit widths and sources of the first of them.
+    ``policy`` (policies.py) says when a round ends and what follows; a round has at most ``frames``.
+    The accuracy to reach on the validation frames is ``threshold``, where ``relative`` times that of the unpruned
+    network. ``plateau`` lowers the rate where the accuracy stays: ``none``, ``kept`` from round to round, or
+    ``reset`` in each. ``group`` weights of consecutive input channels at one tap go together. The stages of
+    ``finish`` follow the last round; the rounds take the bit widths and sources of the first of them.
     """
 
     rounds: int
@@ -74,23 +79,48 @@ class Pruning:
     frames: int
     rate: float
     finish: tuple[Stage, ...]
+    policy: str = "threshold"
+    relative: bool = True
+    plateau: str = "none"
+    group: int = 1
 
     def __post_init__(self) -> None:
-        _check_above_zero("pruning", rounds=self.rounds, frames=self.frames, rate=self.rate)
+        _check_above_zero(
+            "pruning",
+            rounds=self.rounds,
+            frames=self.frames,
+            rate=self.rate,
+            threshold=self.threshold,
+            group=self.group,
+        )
         if not 0 < self.share < 1:
             raise TrainingError(f"the share to prune is {self.share}; it must lie between 0 and 1.")
         if not self.finish:
             raise TrainingError("pruning needs at least one stage in finish.")
+        _check_choice("the policy", self.policy, POLICIES)
+        _check_choice("plateau", self.plateau, PLATEAUS)
+        if POLICIES[self.policy].falling and self.plateau != "none":
+            raise TrainingError(f"the policy {self.policy} sets the rate itself; remove plateau from pruning.")
+        if not self.relative and self.threshold >= 1:
+            raise TrainingError(f"the accuracy to reach is {self.threshold}; it must lie between 0 and 1.")
 
 
 @dataclass(frozen=True)
 class Run:
+    """What one configuration says.
+
+    ``start`` names another run, whose trained network this one begins with. ``data`` is the path of RadioML 2018.01A,
+    or of a file like it: the sources of preset ``radioml2018`` are then read from it instead of generated.
+    """
+
     name: str
     description: str
     seed: int
     sources: tuple[Source, ...]
-    stages: tuple[Stage, ...]
+    stages: tuple[Stage, ...] = ()
     pruning: Pruning | None = None
+    start: str | None = None
+    data: str | None = None
     network: str = "vgg10"
     network_options: dict = field(default_factory=dict)
     normalise: str = "unit_power"
@@ -99,13 +129,17 @@ class Run:
     validation_frames_per_pair: int = 4
 
     def __post_init__(self) -> None:
-        if self.network not in NETWORKS:
-            raise TrainingError(f"network '{self.network}' is unknown; choose one of {', '.join(NETWORKS)}.")
+        _check_choice("network", self.network, NETWORKS)
+        _check_choice("normalise", self.normalise, NORMALISATIONS)
         _check_above_zero("the run", batch=self.batch, validation_frames_per_pair=self.validation_frames_per_pair)
-        if not self.sources or not self.stages:
-            raise TrainingError("the run needs at least one entry in sources and in stages.")
-        if self.normalise not in NORMALISATIONS:
-            raise TrainingError(f"normalise '{self.normalise}' is unknown; choose one of {', '.join(NORMALISATIONS)}.")
+        if not self.sources:
+            raise TrainingError("the run needs at least one entry in sources.")
+        if not self.stages and not (self.start and self.pruning):
+            raise TrainingError("the run needs at least one entry in stages, or a start and pruning.")
+        if self.start == self.name:
+            raise TrainingError(f"the run {self.name} starts from itself; name another run in start.")
+        if self.data and not any(source.preset == RECORDED_PRESET for source in self._all_sources()):
+            raise TrainingError(f"the run has data, but no source of the preset {RECORDED_PRESET} that reads it.")
         if unknown := set(self.network_options) - set(NETWORK_OPTIONS[self.network]):
             raise TrainingError(f"network '{self.network}' has no option '{sorted(unknown)[0]}'.")
         if any(PRESETS[source.preset].classes != self.classes for source in self._all_sources()):
@@ -124,6 +158,11 @@ class Run:
     def _all_sources(self) -> list[Source]:
         stages = (*self.stages, *(self.pruning.finish if self.pruning else ()))
         return [*self.sources, *(source for stage in stages for source in stage.sources)]
+
+
+def _check_choice(where: str, value: str, choices: Iterable[str]) -> None:
+    if value not in choices:
+        raise TrainingError(f"{where} '{value}' is unknown; choose one of {', '.join(choices)}.")
 
 
 def _check_above_zero(where: str, **values: float) -> None:

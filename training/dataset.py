@@ -9,7 +9,7 @@ attribute ``classes``; a file without it is taken for the real one, whose column
 import ast
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,8 +132,27 @@ class Dataset:
                     raise TrainingError(
                         f"the dataset {self.path} has the SNR label {min(foreign)}, not one of -20..30 dB."
                     )
-                frames = file["X"][rows][keep].transpose(0, 2, 1).astype(np.float32, copy=False)
-                yield Part(frames, file["Y"][rows][keep].argmax(axis=1), snr)
+                yield Part(_channels_first(file["X"][rows][keep]), file["Y"][rows][keep].argmax(axis=1), snr)
+
+    def blocks(self, pairs: Sequence[int], begin: int, count: int) -> Iterator[np.ndarray]:
+        """Of each of ``pairs``, numbered in the file's order, up to ``count`` raw frames from ``begin`` on.
+
+        Raises TrainingError when the file cannot be read.
+        """
+        with _reading(self.path) as file:
+            for pair in pairs:
+                first = pair * self.frames_per_pair
+                rows = slice(first + begin, first + min(begin + count, self.frames_per_pair))
+                yield _channels_first(file["X"][rows])
+
+    def rows(self, numbers: np.ndarray) -> np.ndarray:
+        """The raw frames of these numbers, in rising order; raises TrainingError when the file cannot be read."""
+        with _reading(self.path) as file:
+            return _channels_first(file["X"][numbers])
+
+
+def _channels_first(frames: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(frames.transpose(0, 2, 1), np.float32)
 
 
 def open_dataset(path: Path) -> Dataset:

@@ -8,6 +8,7 @@ import math
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ import torch
 from brevitas.export import export_onnx_qcdq, export_qonnx
 from torch import nn
 
-from .config import Run, run_from_mapping
+from .batches import open_run_dataset, validation_frames
+from .config import RECORDED_PRESET, Run, run_from_mapping
 from .cost import cost
-from .data import every_pair, normalise, validation_frames
+from .data import every_pair, normalise
 from .dataset import Part
 from .errors import TrainingError
 from .evaluate import evaluate
@@ -31,10 +33,12 @@ from .signals.presets import Choice
 from .train import build_network, read_checkpoint, source_commit
 
 FORMAT_VERSION = "1"
-TEST_FRAMES_PER_PAIR = 40
-TEST_SEED_DISTANCE = 1000  # the test frames' seed is the run's plus this
+# The test split of a generated set: as many frames as the official split of the real one has, the same for every
+# network, so that networks are compared on the same frames.
+TEST_FRAMES_PER_PAIR = 410
+TEST_SEED = 3026
 AGREEMENT_FRAMES = 20_000  # at least
-AGREEMENT_SEED_DISTANCE = 2000
+AGREEMENT_SEED = 4026
 LARGEST_LOGIT_DIFFERENCE = 1e-4
 
 
@@ -101,9 +105,7 @@ def _check_agreement(network: nn.Module, path: Path, run: Run) -> dict:
     presets = _presets(run)
     frames_per_pair = math.ceil(AGREEMENT_FRAMES / len(run.classes) / len(SNR_LABELS) / len(presets))
     for preset in presets:
-        for _, frames, _ in every_pair(
-            preset, frames_per_pair, run.seed + AGREEMENT_SEED_DISTANCE, torch.device("cpu")
-        ):
+        for _, frames, _ in every_pair(preset, frames_per_pair, AGREEMENT_SEED, torch.device("cpu")):
             ready = normalise(frames, run.normalise)
             ours = _logits(network, ready).numpy()
             theirs = np.concatenate([session.run(None, {"iq": part.numpy()})[0] for part in ready.split(256)])
@@ -130,43 +132,60 @@ def _samples_per_symbol(run: Run) -> str:
     return f"{low:g}" if low == high else f"{low:g}..{high:g}"
 
 
-def _test_parts(preset: str, seed: int):
-    for index, frames, snr in every_pair(preset, TEST_FRAMES_PER_PAIR, seed, torch.device("cpu")):
+def _test_parts(run: Run, preset: str) -> Iterator[Part]:
+    if run.data and preset == RECORDED_PRESET:
+        yield from open_run_dataset(run).parts("test")
+        return
+    for index, frames, snr in every_pair(preset, TEST_FRAMES_PER_PAIR, TEST_SEED, torch.device("cpu")):
         yield Part(frames.numpy(), np.full(len(frames), index), snr.numpy())
 
 
 def _noise_confidence(network: nn.Module, run: Run, temperature: float) -> dict:
     """How sure the network is of windows that hold nothing but noise: quantiles of the confidence."""
-    generator = torch.Generator().manual_seed(run.seed + TEST_SEED_DISTANCE)
+    generator = torch.Generator().manual_seed(TEST_SEED)
     noise = normalise(torch.randn(2000, 2, FRAME, generator=generator), run.normalise)
     confidence = torch.softmax(_logits(network, noise) / temperature, 1).max(1).values
     return {q: round(float(confidence.quantile(float(q))), 4) for q in ("0.5", "0.95", "0.99")}
 
 
+def _commands(content: dict, run: Run, checkpoint: str) -> str:
+    """What makes the network again, from nothing."""
+    names = [ancestor["name"] for ancestor in content["ancestors"]] + ([run.name] if run.stages else [])
+    steps = [f"train training/configs/{name}.yaml" for name in names]
+    if "prune" in content["commits"]:
+        steps.append(f"prune training/configs/{run.name}.yaml")
+    steps.append(f"export runs/{run.name}/{checkpoint} --out models/{run.name}")
+    return " && ".join(f"python -m training {step}" for step in steps)
+
+
+def _data(run: Run, preset: str) -> str:
+    if run.data and preset == RECORDED_PRESET:
+        return f"frames of the file {Path(run.data).name}, in the layout and with the split of RadioML 2018.01A"
+    return PRESETS[preset].description
+
+
 def _card(content: dict, run: Run, model: Path, costs: dict, temperature: float, agreement: dict) -> dict:
-    seed = run.seed + TEST_SEED_DISTANCE
     presets = _presets(run)
+    frames_seen = content["batches_seen"] * run.batch
     return {
         "name": run.name,
         "description": run.description,
         "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
         "classes": list(run.classes),
-        "data": {name: PRESETS[name].description for name in presets},
-        "recipe": dataclasses.asdict(run),
+        "data": {name: _data(run, name) for name in presets},
+        "recipe": dataclasses.asdict(run) | {"data": Path(run.data).name if run.data else None},
         "seed": run.seed,
+        "ancestors": content["ancestors"],
         "commits": content["commits"] | {"export": source_commit()},
-        "frames_seen": content["batches_seen"] * run.batch,
+        "frames_seen": frames_seen + sum(ancestor["frames_seen"] for ancestor in content["ancestors"]),
         "temperature": temperature,
         "test": {
-            "seed": seed,
+            "seed": TEST_SEED,
             "frames_per_pair": TEST_FRAMES_PER_PAIR,
-            "presets": {name: evaluate(model, _test_parts(name, seed), run.classes) for name in presets},
+            "presets": {name: evaluate(model, _test_parts(run, name), run.classes) for name in presets},
         },
         "cost": costs,
         "agreement_with_brevitas": agreement,
-        "command": f"python -m training train training/configs/{run.name}.yaml && python -m training prune "
-        f"training/configs/{run.name}.yaml && python -m training export runs/{run.name}/pruned.pt "
-        f"--out models/{run.name}",
     }
 
 
@@ -198,6 +217,7 @@ def export(checkpoint: Path, out: Path) -> list[Path]:
         agreement = _check_agreement(network, qcdq, run)
         text = _card(content, run, qcdq, costs, temperature, agreement)
         text["noise_confidence_quantiles"] = _noise_confidence(network, run, temperature)
+        text["command"] = _commands(content, run, checkpoint.name)
         card.write_text(json.dumps(text, indent=1) + "\n")
         for source, target in zip((qcdq, qonnx, card), targets, strict=True):
             os.replace(source, target)

@@ -1,26 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Training and iterative magnitude pruning; every state that matters is in the checkpoint."""
+"""Training of a run's stages; every state that matters is in the checkpoint."""
 
 import csv
 import math
 import subprocess
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from .batches import Batches, validation_frames
 from .config import Run, Source, Stage
-from .data import training_batch, validation_frames
 from .errors import TrainingError
 from .files import make_folder, replacing
-from .networks import NETWORKS, Bits, prunable_weights
-
-
-def choose_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+from .networks import NETWORKS, STATISTICS_STEPS, Bits, prunable_weights
+from .workers import Workers
 
 
 def source_commit() -> str:
@@ -68,11 +69,14 @@ class Trainer:
 
     def __init__(self, run: Run, folder: Path) -> None:
         self.run, self.folder = run, folder
-        self.device = choose_device()
+        self.workers = Workers()
+        self.device = self.workers.device
         # Asked once: the checkout may change while the run goes on.
-        self.commits: dict[str, str] = {}
         self.commit = source_commit()
+        self.commits: dict[str, str] = {}
+        self.ancestors: list[dict] = []
         make_folder(self.folder)
+        self.batches = Batches(run, self.device, self.workers.rank, self.workers.count)
         self.batches_seen = 0
         self.masks: dict[str, Tensor] = {}
         self.network: nn.Module | None = None
@@ -91,16 +95,27 @@ class Trainer:
                 raise TrainingError("the checkpoint belongs to another network than the configuration names.")
         self.network = network.to(self.device, memory_format=torch.channels_last)
 
-    def prune(self, share: float) -> None:
-        """Masks the ``share`` of all remaining weights that are smallest in magnitude, across layers."""
-        weights = prunable_weights(self.network)
-        for name, weight in weights.items():
-            self.masks.setdefault(name, torch.ones_like(weight, dtype=torch.bool))
-        remaining = torch.cat([weights[name].detach().abs()[mask] for name, mask in self.masks.items()])
-        limit = remaining.kthvalue(max(1, round(share * len(remaining)))).values
-        for name, mask in self.masks.items():
-            mask &= weights[name].detach().abs() > limit
-        self.apply_masks()
+    def take_over(self, content: dict) -> None:
+        """Goes on with what a checkpoint of this run says of the past."""
+        self.batches_seen = content["batches_seen"]
+        self.commits = content["commits"]
+        self.ancestors = content["ancestors"]
+        self.masks = {name: mask.to(self.device) for name, mask in content["masks"].items()}
+
+    def descend_from(self, content: dict) -> None:
+        """Begins where another run ended."""
+        parent = {
+            "name": content["run"]["name"],
+            "commits": content["commits"],
+            "frames_seen": content["batches_seen"] * content["run"]["batch"],
+        }
+        self.ancestors = [*content["ancestors"], parent]
+        self.masks = {name: mask.to(self.device) for name, mask in content["masks"].items()}
+
+    def measure(self) -> float:
+        """Accuracy on the validation frames, the same number in every process."""
+        self.workers.follow_the_leader(self.network)
+        return accuracy(self.network, *self.validation)
 
     def apply_masks(self) -> None:
         with torch.no_grad():
@@ -114,11 +129,13 @@ class Trainer:
             return 1.0
         return sum(int(m.sum()) for m in self.masks.values()) / sum(m.numel() for m in self.masks.values())
 
-    def epochs(self, stage: Stage, falling: bool, start: dict | None = None) -> Iterator[dict]:
+    def epochs(
+        self, stage: Stage, falling: bool, start: dict | None = None, plateau: dict | None = None
+    ) -> Iterator[dict]:
         """Trains for ``stage.frames``; yields a checkpoint's content after every epoch.
 
-        ``falling``: the rate falls to zero on a cosine, else it stays. ``start`` is such a content to
-        go on from.
+        ``falling``: the rate falls to zero on a cosine, else it stays. ``plateau`` is the state of a scheduler that
+        lowers it, empty to begin with. ``start`` is a checkpoint's content to go on from.
         """
         optimiser = torch.optim.Adam(self.network.parameters(), stage.rate)
         total = math.ceil(stage.frames / self.run.batch)
@@ -126,57 +143,84 @@ class Trainer:
         done = 0
         if start is not None:
             optimiser.load_state_dict(start["optimiser"])
-            done = start["batches_done"]
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}")) as progress:
-            task = progress.add_task(stage.name, total=total, completed=done, note="")
+            done, plateau = start["batches_done"], start["plateau"]
+        scheduler = _plateau_scheduler(optimiser, plateau)
+        with self._progress(stage.name, total, done) as tell:
             while done < total:
                 self.network.train()
                 losses = []
                 for _ in range(min(per_epoch, total - done)):
-                    rate = stage.rate * (0.5 * (1 + math.cos(math.pi * done / total)) if falling else 1.0)
-                    losses.append(self._step(optimiser, rate, stage.sources or self.run.sources))
+                    if falling:
+                        _set_rate(optimiser, stage.rate * 0.5 * (1 + math.cos(math.pi * done / total)))
+                    losses.append(self._step(optimiser, stage.sources or self.run.sources))
                     done += 1
-                    progress.advance(task)
-                loss = float(torch.stack(losses).mean())
+                    # Until then each process has measured ranges of its own.
+                    if done <= STATISTICS_STEPS + 1:
+                        self.workers.follow_the_leader(self.network)
+                    tell(done)
+                loss = float(self.workers.mean(torch.stack(losses).mean()))
                 if not math.isfinite(loss):
                     raise TrainingError(
                         f"the loss of {stage.name} is {loss} before batch {done} of {total}; the last good checkpoint "
                         f"is kept in {self.folder}: lower the rate ({stage.rate:g}), then go on with --resume."
                     )
-                result = accuracy(self.network, *self.validation)
-                note = f"loss {loss:.3f} accuracy {result:.4f} weights {self.share_left:.3f}"
-                progress.update(task, note=note)
-                if not progress.console.is_terminal:
-                    progress.console.print(f"{stage.name} {done}/{total} {note}", highlight=False)
+                result = self.measure()
+                if scheduler:
+                    scheduler.step(result)
+                tell(done, f"loss {loss:.3f} accuracy {result:.4f} weights {self.share_left:.3f}")
                 self._log(stage, done, loss, result)
                 yield {
                     "run": asdict(self.run),
                     "commits": self.commits,
+                    "ancestors": self.ancestors,
                     "bits": asdict(stage.bits),
                     "network": self.network.state_dict(),
                     "masks": self.masks,
                     "optimiser": optimiser.state_dict(),
+                    "plateau": scheduler.state_dict() if scheduler else None,
                     "batches_done": done,
                     "batches_seen": self.batches_seen,
                     "accuracy": result,
+                    "over": done == total,
                 }
 
-    def _step(self, optimiser: torch.optim.Optimizer, rate: float, sources: tuple[Source, ...]) -> Tensor:
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        frames, classes = training_batch(self.run, sources, self.batches_seen, self.device)
+    def _step(self, optimiser: torch.optim.Optimizer, sources: tuple[Source, ...]) -> Tensor:
+        frames, classes = self.batches.batch(sources, self.batches_seen)
         self.batches_seen += 1
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             logits = self.network(frames)
         loss = nn.functional.cross_entropy(logits.float(), classes)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.workers.average_gradients(self.network)
         optimiser.step()
         self.apply_masks()
         return loss.detach()
 
+    @contextmanager
+    def _progress(self, name: str, total: int, done: int) -> Iterator[Callable[..., None]]:
+        """Shows how far a stage is; a line for every epoch where there is no terminal."""
+        console = Console(quiet=not self.workers.leads)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns += (TimeRemainingColumn(), TextColumn("{task.fields[rate]} frames/s {task.fields[note]}"))
+        first, begin = done, time.monotonic()
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task(name, total=total, completed=done, note="", rate="-")
+
+            def tell(done: int, note: str | None = None) -> None:
+                rate = f"{(done - first) * self.run.batch / max(time.monotonic() - begin, 1e-9):,.0f}"
+                progress.update(task, completed=done, rate=rate)
+                if note is None:
+                    return
+                progress.update(task, note=note)
+                if not console.is_terminal:
+                    console.print(f"{name} {done}/{total} {note} {rate} frames/s", highlight=False)
+
+            yield tell
+
     def _log(self, stage: Stage, done: int, loss: float, result: float) -> None:
+        if not self.workers.leads:
+            return
         path = self.folder / "log.csv"
         fresh = not path.exists()
         with path.open("a", newline="") as file:
@@ -185,54 +229,57 @@ class Trainer:
                 writer.writerow(["stage", "batches_done", "batches_seen", "loss", "accuracy", "weights_left"])
             writer.writerow([stage.name, done, self.batches_seen, loss, result, self.share_left])
 
+    def save(self, name: str, content: dict) -> Path:
+        path = self.folder / name
+        if self.workers.leads:
+            write_checkpoint(path, content)
+        return path
+
+
+def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+def _plateau_scheduler(optimiser: torch.optim.Optimizer, state: dict | None) -> ReduceLROnPlateau | None:
+    """The published loop's scheduler: a tenth of the rate after ten epochs without a better accuracy."""
+    if state is None:
+        return None
+    scheduler = ReduceLROnPlateau(optimiser, mode="max", factor=0.1, patience=10)
+    if state:
+        scheduler.load_state_dict(state)
+        _set_rate(optimiser, scheduler.get_last_lr()[0])
+    return scheduler
+
+
+def starting_checkpoint(run: Run, folder: Path) -> dict | None:
+    """What the run that ``run`` starts from has trained, beside ``folder``; raises TrainingError if it has not."""
+    return read_checkpoint(folder.parent / run.start / "trained.pt") if run.start else None
+
 
 def train(run: Run, folder: Path, resume: bool = False) -> Path:
-    """Runs the stages in order; returns the path of the last checkpoint, ``trained.pt``."""
-    trainer = Trainer(run, folder)
+    """Runs the stages in order; returns the path of the last checkpoint, ``trained.pt``.
+
+    Raises TrainingError for a run without stages, a checkpoint that is missing, damaged or of another network, and
+    a loss that is no number.
+    """
+    if not run.stages:
+        raise TrainingError(f"the run {run.name} has no stages to train; prune it.")
     path = folder / "trained.pt"
     start = read_checkpoint(path) if resume else None
-    first = start["stage"] if start else 0
-    state = start["network"] if start else None
+    before = None if resume else starting_checkpoint(run, folder)
+    trainer = Trainer(run, folder)
     if start:
-        trainer.batches_seen = start["batches_seen"]
+        trainer.take_over(start)
+    elif before:
+        trainer.descend_from(before)
     trainer.commits = {"train": trainer.commit}
+    first = start["stage"] if start else 0
+    state = (start or before or {}).get("network")
     for index in range(first, len(run.stages)):
         stage = run.stages[index]
         trainer.load_network(stage.bits, state)
         for content in trainer.epochs(stage, falling=True, start=start):
-            write_checkpoint(path, content | {"stage": index})
+            trainer.save(path.name, content | {"stage": index})
         start, state = None, trainer.network.state_dict()
-    return path
-
-
-def prune(run: Run, folder: Path, resume: bool = False) -> Path:
-    """Prunes the trained network round by round; returns the path of the last checkpoint, ``pruned.pt``."""
-    rules = run.pruning
-    if rules is None:
-        raise TrainingError(f"the run {run.name} has no pruning; add that section to its configuration.")
-    trainer = Trainer(run, folder)
-    path = folder / "pruned.pt"
-    start = read_checkpoint(path if resume else folder / "trained.pt")
-    trainer.batches_seen = start["batches_seen"]
-    trainer.commits = start["commits"] | {"prune": trainer.commit}
-    trainer.masks = {name: mask.to(trainer.device) for name, mask in start["masks"].items()}
-    trainer.load_network(Bits(**start["bits"]), start["network"])
-    dense = start["dense_accuracy"] if resume else accuracy(trainer.network, *trainer.validation)
-    first = start["round"] if resume else 1
-    position = start if resume else None
-    for number in range(first, rules.rounds + 1):
-        if position is None:
-            trainer.prune(rules.share)
-        stage = replace(rules.finish[0], name=f"round {number}", frames=rules.frames, rate=rules.rate)
-        for content in trainer.epochs(stage, falling=False, start=position):
-            write_checkpoint(path, content | {"round": number, "dense_accuracy": dense})
-            if content["accuracy"] >= rules.threshold * dense:
-                break
-        position = None
-    for number, stage in enumerate(rules.finish, rules.rounds + 1):
-        if number < first:
-            continue
-        for content in trainer.epochs(stage, falling=True, start=position):
-            write_checkpoint(path, content | {"round": number, "dense_accuracy": dense})
-        position = None
     return path

@@ -10,8 +10,7 @@ from gnuradio.amc.normalise import normalise as installed_normalise
 
 from tests.helpers.tiny_models import write_model
 from training.__main__ import main
-from training.config import Source
-from training.data import _VALIDATION_STREAM, _counts, _generator, every_pair, normalise
+from training.data import VALIDATION_STREAM, every_pair, generator_of, normalise
 from training.dataset import WRONG_ORDER, official_split, open_dataset, write_dataset
 from training.errors import TrainingError
 from training.evaluate import Tally
@@ -282,7 +281,7 @@ def test_strange_contents_are_refused(dataset, tmp_path, content):
 
 def test_a_file_is_never_what_a_run_of_the_same_seed_decides_on(tmp_path):
     write_dataset("radioml2018", 1, 2026, tmp_path / "fresh.hdf5")
-    generator = _generator(2026, _VALIDATION_STREAM, torch.device("cpu"))
+    generator = generator_of(2026, VALIDATION_STREAM, torch.device("cpu"))
     labels = torch.tensor(SNR_LABELS)
     decided = generate(PRESETS["radioml2018"], torch.zeros_like(labels), labels, generator)
     (part,) = open_dataset(tmp_path / "fresh.hdf5").parts()
@@ -298,13 +297,3 @@ def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path):
             raise OSError("no room")
     assert path.read_text() == "one"
     assert [child.name for child in tmp_path.iterdir()] == ["file"]
-
-
-def test_every_source_gives_its_share_of_a_batch():
-    def counts(batch, *shares):
-        return _counts(tuple(Source("radioml2018", share) for share in shares), batch)
-
-    assert counts(11, *[1.0] * 7) == [2, 2, 2, 2, 1, 1, 1]
-    assert counts(256, 0.4, 0.5, 0.05, 0.05) == [102, 128, 13, 13]
-    with pytest.raises(TrainingError, match="has none of the source radioml2018 with share 0.001"):
-        counts(256, 0.001, 1.0)

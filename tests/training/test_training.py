@@ -12,40 +12,16 @@ import pytest
 import torch
 from qonnx.core.modelwrapper import ModelWrapper
 
+from tests.helpers.tiny_runs import CONFIG, Killed, same
+from training import export
 from training.__main__ import main
-from training.config import Source, read_run, run_from_mapping
+from training.config import read_run, run_from_mapping
 from training.cost import cost
-from training.data import training_batch
 from training.errors import TrainingError
 from training.exact import make_exact
-from training.export import _write_qcdq, fit_temperature
-from training.networks import Bits, Vgg10, one_dimensional, prunable_weights
-from training.signals import CLASSES
-from training.train import Trainer, prune, read_checkpoint, train
-
-CONFIG = """
-name: tiny
-description: a test
-seed: 3
-batch: 4
-frames_per_epoch: 48
-validation_frames_per_pair: 1
-network_options: {filters: 4, hidden: 8}
-sources:
-  - {preset: radioml2018, share: 1, snr: [0, 30]}
-stages:
-  - {name: float, frames: 96, rate: 1.0e-3}
-  - {name: quantised, frames: 192, rate: 1.0e-3, bits: {input: 4, weight: 4, activation: 4}}
-pruning:
-  rounds: 2
-  share: 0.2
-  threshold: 2.0
-  frames: 48
-  rate: 1.0e-3
-  finish:
-    - {name: finish, frames: 48, rate: 1.0e-3, bits: {input: 4, weight: 4, activation: 4}}
-    - {name: again, frames: 48, rate: 1.0e-4, bits: {input: 4, weight: 4, activation: 4}}
-"""
+from training.networks import Bits, Vgg10, one_dimensional
+from training.prune import prune
+from training.train import Trainer, read_checkpoint, train
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +37,6 @@ def finished(run, tmp_path_factory):
     train(run, folder)
     prune(run, folder)
     return folder
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-class Killed(Exception):
-    pass
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 5])
@@ -92,33 +60,6 @@ def test_a_killed_run_goes_on_bit_for_bit(run, finished, tmp_path, monkeypatch, 
     resumed, whole = (read_checkpoint(folder / "trained.pt") for folder in (tmp_path, finished))
     assert resumed["batches_seen"] == whole["batches_seen"] == 72
     assert same(resumed["network"], whole["network"])
-
-
-def test_a_source_draws_from_its_classes_and_labels_only(run):
-    sources = (Source("radioml2018", 1.0, (30, 30), ("FM", "BPSK")),)
-    drawn = torch.cat([training_batch(run, sources, number, torch.device("cpu"))[1] for number in range(20)])
-    assert {CLASSES[index] for index in drawn} == {"FM", "BPSK"}
-
-
-def test_pruned_weights_are_gone_and_as_many_as_said(run, finished):
-    content = read_checkpoint(finished / "pruned.pt")
-    masks = content["masks"]
-    total = sum(mask.numel() for mask in masks.values())
-    left = sum(int(mask.sum()) for mask in masks.values())
-    assert left == pytest.approx(0.8**2 * total, abs=2)
-    for name, mask in masks.items():
-        assert not content["network"][f"{name}.weight"][~mask].any()
-
-
-def test_the_smallest_weights_of_all_layers_together_go(run, tmp_path):
-    trainer = Trainer(run, tmp_path)
-    trainer.load_network(Bits(), None)
-    before = {name: weight.detach().clone() for name, weight in prunable_weights(trainer.network).items()}
-    trainer.prune(0.3)
-    everything = torch.cat([weight.abs().flatten() for weight in before.values()])
-    limit = everything.sort().values[round(0.3 * len(everything)) - 1]
-    for name, mask in trainer.masks.items():
-        assert torch.equal(mask, before[name].abs() > limit)
 
 
 def test_both_forms_of_the_network_are_one_function():
@@ -219,7 +160,9 @@ def test_other_layers_are_not_made_exact(place):
 @pytest.fixture(scope="module")
 def exported(finished):
     out = finished / "models" / "tiny"
-    assert main(["export", str(finished / "pruned.pt"), "--out", str(out)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "TEST_FRAMES_PER_PAIR", 2)
+        assert main(["export", str(finished / "pruned.pt"), "--out", str(out)]) == 0
     return out
 
 
@@ -315,7 +258,7 @@ def test_the_baseline_costs_exactly_one(shared, tmp_path):
 
     # The network is the published one, not only its cost: the same logits from its published file.
     qcdq = tmp_path / "baseline.onnx"
-    _write_qcdq(network, qcdq, {"amc.version": "1"})
+    export._write_qcdq(network, qcdq, {"amc.version": "1"})
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     published = onnxruntime.InferenceSession(str(shared / "reference" / "vgg10_w8a8_radioml2018.onnx"), options)
@@ -348,7 +291,7 @@ def test_the_temperature_undoes_a_known_one():
     generator = torch.Generator().manual_seed(0)
     logits = 6 * torch.randn(20_000, 5, generator=generator)
     classes = torch.multinomial(torch.softmax(logits / 3, 1), 1, generator=generator)[:, 0]
-    assert fit_temperature(logits, classes) == pytest.approx(3.0, rel=0.05)
+    assert export.fit_temperature(logits, classes) == pytest.approx(3.0, rel=0.05)
 
 
 # --- mistakes -------------------------------------------------------------------------------------

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which weights go, and how the policies lead the rounds."""
+
+import csv
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.helpers.tiny_runs import CONFIG, Killed, same
+from training.__main__ import main
+from training.config import read_run
+from training.errors import TrainingError
+from training.prune import prune, smaller_masks
+from training.train import Trainer, read_checkpoint, train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(CONFIG)
+    return read_run(path)
+
+
+@pytest.fixture(scope="module")
+def trained(run, tmp_path_factory):
+    """The folder of runs, with that of the trained one."""
+    folder = tmp_path_factory.mktemp("runs")
+    train(run, folder / run.name)
+    return folder
+
+
+def with_rules(run, folder, **rules):
+    """A run that starts from the trained one and prunes by other rules, and its folder."""
+    name = "-".join(str(value) for value in rules.values())
+    return replace(run, name=name, start=run.name, stages=(), pruning=replace(run.pruning, **rules)), folder / name
+
+
+def script(monkeypatch, accuracies):
+    """Has the trainer measure these accuracies, one after the other; the last one stays."""
+    left = list(accuracies)
+    monkeypatch.setattr(Trainer, "measure", lambda self: left.pop(0) if len(left) > 1 else left[0])
+
+
+def log_of(folder):
+    with (folder / "log.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+# --- the weights ----------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 0.9), st.sampled_from([1, 4]))
+def test_the_smallest_of_all_layers_together_go(seed, share, group):
+    """Against a count in plain Python, in two rounds."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"first": (3, 2, 1, 3), "second": (4, 8, 1, 3), "last": (5, 12)}
+    weights = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    masks = {}
+    for _ in range(2):
+        before, masks = masks, smaller_masks(weights, masks, share, group)
+        groups = []
+        for name, weight in weights.items():
+            size = min(group, weight.shape[1])
+            flat, mask = weight.reshape(*weight.shape[:2], -1), masks[name].reshape(*weight.shape[:2], -1)
+            earlier = before.get(name, torch.ones_like(masks[name])).reshape(mask.shape)
+            for output in range(flat.shape[0]):
+                for begin in range(0, flat.shape[1], size):
+                    for tap in range(flat.shape[2]):
+                        place = output, slice(begin, begin + size), tap
+                        assert len(set(mask[place].tolist())) == 1  # as a whole
+                        if earlier[place].any():
+                            groups.append((float(flat[place].abs().mean()), size, bool(mask[place].any())))
+                        else:
+                            assert not mask[place].any()
+        groups.sort()
+        stays = [flag for _, _, flag in groups]
+        assert stays == sorted(stays)  # every one that went is smaller than every one that stayed
+        gone = sum(size for _, size, flag in groups if not flag)
+        wanted = round(share * sum(size for _, size, _ in groups))
+        assert wanted <= gone < max(wanted, 1) + group
+
+
+def test_pruned_weights_are_gone_and_as_many_as_said(run, trained):
+    pruned, folder = with_rules(run, trained, group=4)
+    content = read_checkpoint(prune(pruned, folder))
+    masks = content["masks"]
+    total = sum(mask.numel() for mask in masks.values())
+    left = sum(int(mask.sum()) for mask in masks.values())
+    assert left <= 0.8**2 * total
+    assert left == pytest.approx(0.8**2 * total, abs=8)
+    for name, mask in masks.items():
+        assert not content["network"][f"{name}.weight"][~mask].any()
+
+
+def test_groups_that_do_not_fit(run, trained):
+    pruned, folder = with_rules(run, trained, group=3)
+    with pytest.raises(TrainingError, match="a layer of 4 inputs has no whole groups of 3"):
+        prune(pruned, folder)
+
+
+# --- the policies ---------------------------------------------------------------------------------
+
+
+def test_threshold_prunes_as_soon_as_the_accuracy_is_back(run, trained, monkeypatch):
+    pruned, folder = with_rules(run, trained, policy="threshold", threshold=0.9, frames=4 * 48)
+    # Unpruned 0.5, so 0.45 is to be reached: in the second epoch of round 1, never in round 2.
+    script(monkeypatch, [0.5, 0.44, 0.45, 0.1])
+    prune(pruned, folder)
+    assert [row["stage"] for row in log_of(folder)] == ["round 1"] * 2 + ["round 2"] * 4 + ["finish", "again"]
+    assert [read_checkpoint(folder / f"round-{n:02}.pt")["accuracy"] for n in (1, 2)] == [0.45, 0.1]
+
+
+def test_a_threshold_may_be_an_accuracy(run, trained, monkeypatch):
+    pruned, folder = with_rules(run, trained, policy="threshold", threshold=0.3, relative=False, frames=96)
+    script(monkeypatch, [0.29, 0.3])
+    prune(pruned, folder)
+    assert [row["stage"] for row in log_of(folder)][:4] == ["round 1", "round 1", "round 2", "finish"]
+
+
+@pytest.mark.parametrize(
+    ("plateau", "rates"), [("none", (1e-3, 1e-3)), ("kept", (1e-4, 1e-5)), ("reset", (1e-4, 1e-4))]
+)
+def test_the_rate_on_a_plateau(run, trained, monkeypatch, plateau, rates):
+    """Over ten epochs without progress cut the rate to a tenth; the next round goes on with it, or not."""
+    pruned, folder = with_rules(run, trained, plateau=plateau, frames=12 * 48)
+    script(monkeypatch, [0.5])
+    prune(pruned, folder)
+    ends = [read_checkpoint(folder / f"round-{number:02}.pt") for number in (1, 2)]
+    assert [end["optimiser"]["param_groups"][0]["lr"] for end in ends] == pytest.approx(rates)
+
+
+def test_rewind_trains_every_round_to_its_end_and_takes_the_rate_back(run, trained, monkeypatch):
+    pruned, folder = with_rules(run, trained, policy="rewind", threshold=0.1, frames=96)
+    script(monkeypatch, [0.5])
+    rates = []
+    step = Trainer._step
+    monkeypatch.setattr(
+        Trainer,
+        "_step",
+        lambda self, optimiser, *rest: rates.append(optimiser.param_groups[0]["lr"]) or step(self, optimiser, *rest),
+    )
+    prune(pruned, folder)
+    assert [row["stage"] for row in log_of(folder)] == ["round 1"] * 2 + ["round 2"] * 2 + ["finish", "again"]
+    assert rates[:24] == rates[24:48] == sorted(rates[:24], reverse=True)
+    assert rates[0] == 1e-3
+    assert rates[23] < 1e-5
+
+
+def test_feedback_undoes_a_round_that_fails_and_halves_its_share(run, trained, monkeypatch):
+    pruned, folder = with_rules(run, trained, policy="feedback", threshold=0.9, rounds=9, frames=48)
+    # Round 1 succeeds with a share of 0.2, 2 fails, 3 with 0.1 succeeds, 4 fails, 5 with 0.05 fails: the end.
+    script(monkeypatch, [0.5, 0.5, 0.1, 0.5, 0.1, 0.1, 0.5])
+    path = prune(pruned, folder)
+    rounds = [read_checkpoint(folder / f"round-{number:02}.pt") for number in range(1, 6)]
+    assert not (folder / "round-06.pt").exists()
+    left = [float(row["weights_left"]) for row in log_of(folder)]
+    expected = [0.8, 0.8 * 0.8, 0.8 * 0.9, 0.8 * 0.9 * 0.9, 0.8 * 0.9 * 0.95, 0.8 * 0.9, 0.8 * 0.9]
+    assert left == pytest.approx(expected, abs=2e-3)
+    assert [content["pruning"]["share"] for content in rounds] == [0.2, 0.2, 0.1, 0.1, 0.05]
+    # What the finish begins with is the network as round 3 left it.
+    assert same(read_checkpoint(path)["masks"], rounds[2]["masks"])
+    assert same(rounds[4]["pruning"]["kept"]["network"], rounds[2]["network"])
+
+
+ACCURACY_AT = {0: 0.5, 12: 0.5, 24: 0.1, 36: 0.1, 48: 0.5, 60: 0.1, 72: 0.5, 84: 0.5}  # by batches seen
+
+
+@pytest.mark.parametrize("policy", ["threshold", "rewind", "feedback"])
+def test_a_killed_pruning_goes_on_bit_for_bit(run, trained, monkeypatch, policy):
+    """Each life writes two files and dies: within rounds, at their ends, and in the finish."""
+    rules = {"policy": policy, "threshold": 0.9, "frames": 96, "plateau": "none" if policy == "rewind" else "kept"}
+    pruned, _ = with_rules(run, trained, **rules)
+    monkeypatch.setattr(Trainer, "measure", lambda self: ACCURACY_AT.get(self.batches_seen, 0.5))
+    whole = read_checkpoint(prune(pruned, trained / f"{policy}-whole"))
+    save, saved = Trainer.save, 0
+
+    def save_and_die(self, *arguments):
+        nonlocal saved
+        save(self, *arguments)
+        saved += 1
+        if saved % 2 == 0:
+            raise Killed
+
+    monkeypatch.setattr(Trainer, "save", save_and_die)
+    folder = trained / f"{policy}-killed"
+    lives, done = 0, False
+    while not done:
+        lives += 1
+        try:
+            prune(pruned, folder, resume=lives > 1)
+            done = True
+        except Killed:
+            assert lives < 20
+    assert lives >= 4
+    resumed = read_checkpoint(folder / "pruned.pt")
+    assert resumed["batches_seen"] == whole["batches_seen"]
+    assert same(resumed["network"], whole["network"])
+    assert same(resumed["masks"], whole["masks"])
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (("share: 0.2", "share: 0.2\n  policy: hope"), "the policy 'hope' is unknown; choose one of threshold, "),
+        (("share: 0.2", "share: 0.2\n  plateau: maybe"), "plateau 'maybe' is unknown"),
+        (("share: 0.2", "share: 0.2\n  plateau: kept\n  policy: rewind"), "the policy rewind sets the rate itself"),
+        (("threshold: 2.0", "threshold: 1.2\n  relative: false"), "must lie between 0 and 1"),
+        (("share: 0.2", "share: 0.2\n  group: 0"), "group of pruning is 0"),
+        (("seed: 3", "seed: 3\nstart: tiny"), "starts from itself"),
+        (("seed: 3", "seed: 3\nstart: other"), "other/trained.pt; run the earlier step"),
+        (("preset: radioml2018", "preset: simulation"), "no source of the preset radioml2018"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, capsys, change, part):
+    path = tmp_path / "run.yaml"
+    path.write_text(CONFIG.replace(*change, 1))
+    data = ["--data", "file.hdf5"] if "simulation" in change[1] else []
+    assert main(["train", str(path), "--runs", str(tmp_path / "runs"), *data]) == 1
+    error = capsys.readouterr().err
+    assert part in error
+    assert error.count("\n") == 1
+
+
+def test_a_run_is_pruned_as_it_says_or_not_at_all(run, tmp_path):
+    with pytest.raises(TrainingError, match="the run tiny has no pruning"):
+        prune(replace(run, pruning=None), tmp_path)
+    with pytest.raises(TrainingError, match="the run tiny has no stages to train; prune it"):
+        train(replace(run, stages=(), start="other"), tmp_path)
+
+
+def test_a_start_of_another_network(run, trained):
+    other = replace(run, name="other", start=run.name, network_options={"filters": 6, "hidden": 8})
+    with pytest.raises(TrainingError, match="another network"):
+        train(other, trained / "other")
