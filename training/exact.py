@@ -10,7 +10,8 @@ last addition, and IEEE 754 fixes it.
 A rectified linear unit passes a positive factor on, so what a scale gains by becoming a power of two is taken from the
 next batch normalisation, and the function stays. The shorter factors move only values that lie on the edge between two
 codes, as any other order of addition would. Where sums are so wide (8-bit codes) that next to nothing would be left of
-a factor, it stays as it is.
+a factor, it stays as it is, and the normalisation becomes a product and a sum of their own, each rounded once: IEEE 754
+fixes those too, but not what a runtime's batch normalisation does between the two.
 """
 
 import math
@@ -47,7 +48,8 @@ def make_exact(network: nn.Module) -> None:
         gain *= weight_gain
         largest, activation_gain = _power_of_two_range(rectifier)
         _scale(normalisation, activation_gain / gain, activation_gain)
-        _shorten(normalisation, sums, largest.bit_length() + SPARE_BITS)
+        if not _shorten(normalisation, sums, largest.bit_length() + SPARE_BITS):
+            _replace(network, normalisation, _ProductAndSum(normalisation, isinstance(layer, qnn.QuantConv1d)))
         gain = activation_gain
     _, weight_gain = _whole_codes(last[0], largest)
     last[0].bias.data.mul_(gain * weight_gain)
@@ -92,9 +94,33 @@ def _scale(normalisation: nn.Module, factor_gain: float, offset_gain: float) -> 
     normalisation.eps = 0.0
 
 
-def _shorten(normalisation: nn.Module, sums: Tensor, fewest: int) -> None:
-    """Rounds each factor so that its product with ``sums`` is exact, where ``fewest`` bits at least are left of it."""
+def _shorten(normalisation: nn.Module, sums: Tensor, fewest: int) -> bool:
+    """Rounds each factor so that its product with ``sums`` is exact, where ``fewest`` bits at least are left of it.
+
+    Returns whether that was so for all of them.
+    """
     bits = SIGNIFICANT_BITS - torch.ceil(torch.log2(sums.double() + 1))
-    bits = torch.where(bits < fewest, SIGNIFICANT_BITS, bits)
+    narrow = bits >= fewest
     mantissa, exponent = torch.frexp(normalisation.weight.detach().double())
+    bits = torch.where(narrow, bits, SIGNIFICANT_BITS)
     normalisation.weight.data.copy_(torch.ldexp(torch.round(mantissa * 2**bits) / 2**bits, exponent))
+    return bool(narrow.all())
+
+
+class _ProductAndSum(nn.Module):
+    """A normalisation with mean 0 and variance 1, as two operations on (N, channels, samples) or (N, channels)."""
+
+    def __init__(self, normalisation: nn.Module, in_time: bool) -> None:
+        super().__init__()
+        shape = (1, -1, 1) if in_time else (1, -1)
+        self.register_buffer("factor", normalisation.weight.detach().reshape(shape))
+        self.register_buffer("offset", normalisation.bias.detach().reshape(shape))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values * self.factor + self.offset
+
+
+def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    name = next(name for name, module in network.named_modules() if module is old)
+    parent, _, child = name.rpartition(".")
+    setattr(network.get_submodule(parent), child, new)

@@ -146,6 +146,23 @@ def test_an_exact_network_does_not_care_in_which_order_it_adds():
     torch.testing.assert_close(single.double(), double, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("bits", [Bits(4, 4, 4), Bits(8, 8, 8)])
+def test_an_exact_network_is_the_same_in_another_runtime(bits, tmp_path):
+    exact = _learned(bits)
+    make_exact(exact)
+    path = tmp_path / "exact.onnx"
+    export._write_qcdq(exact, path, {"amc.version": "1"})
+    frames = torch.randn(400, 2, 1024, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        ours = torch.cat([exact(part) for part in frames.split(100)]).numpy()
+    for level in ("ORT_DISABLE_ALL", "ORT_ENABLE_ALL"):
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+        session = onnxruntime.InferenceSession(str(path), options)
+        theirs = np.concatenate([session.run(None, {"iq": part.numpy()})[0] for part in frames.split(100)])
+        np.testing.assert_array_equal(theirs, ours)
+
+
 @pytest.mark.parametrize("place", [0, 1, 3])
 def test_other_layers_are_not_made_exact(place):
     network = _learned(Bits(4, 4, 4), filters=4, hidden=8)
