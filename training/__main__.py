@@ -81,6 +81,18 @@ def _export(options: argparse.Namespace) -> None:
         print(path)
 
 
+def _release(options: argparse.Namespace) -> None:
+    from .train import release
+
+    print(release(options.checkpoint, options.out))
+
+
+def _report(options: argparse.Namespace) -> None:
+    from .report import report
+
+    print(report(options.cards, options.preset, options.out))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="training", description="Train, prune, score and export networks.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -142,6 +154,17 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("checkpoint", type=Path)
     command.add_argument("--out", type=Path, required=True, help="path without suffix, such as models/NAME")
     command.set_defaults(action=_export)
+
+    command = commands.add_parser("release", help="write what other runs need to start from a checkpoint")
+    command.add_argument("checkpoint", type=Path)
+    command.add_argument("--out", type=Path, required=True, help="such as models/checkpoints/NAME.pt")
+    command.set_defaults(action=_release)
+
+    command = commands.add_parser("report", help="compare released networks: pictures and a page of Markdown")
+    command.add_argument("cards", type=Path, nargs="+", metavar="CARD", help="models/NAME.json")
+    command.add_argument("--preset", default="radioml2018", help="the test frames to compare on (radioml2018)")
+    command.add_argument("--out", type=Path, required=True, help="folder of the report, such as models/report")
+    command.set_defaults(action=_report)
     return parser
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .config import RECORDED_PRESET, Run, Source
+from .config import TWIN, Run, Source
 from .data import VALIDATION_STREAM, every_pair, generator_of, normalise
 from .dataset import open_dataset
 from .errors import TrainingError
@@ -53,7 +53,7 @@ class Batches:
         generator = generator_of(self._run.seed, number, self._device)
         frames, classes = [], []
         for source, amount in zip(sources, _counts(sources, self._size), strict=True):
-            if self._dataset and source.preset == RECORDED_PRESET:
+            if self._dataset and source.preset == TWIN:
                 part, label = self._read(source, number * amount, amount)
             else:
                 part, label = self._generate(source, amount, generator)
@@ -97,7 +97,7 @@ def validation_frames(run: Run, device: torch.device) -> tuple[Tensor, Tensor]:
     """All classes and all 26 labels of each preset in the run's sources, never seen in training."""
     frames, classes = [], []
     for name in sorted({source.preset for source in run.sources}):
-        if run.data and name == RECORDED_PRESET:
+        if run.data and name == TWIN:
             parts = [stored_validation(open_run_dataset(run), run.validation_frames_per_pair)]
         else:
             parts = every_pair(name, run.validation_frames_per_pair, run.seed, device, stream=VALIDATION_STREAM)

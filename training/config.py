@@ -16,7 +16,7 @@ from .policies import POLICIES
 from .signals import PRESETS, SNR_LABELS
 
 PLATEAUS = ("none", "kept", "reset")
-RECORDED_PRESET = "radioml2018"  # what a dataset file takes the place of
+TWIN = "radioml2018"  # the preset that stands for the real set
 NORMALISATIONS = ("none", "unit_power", "unit_variance")
 
 
@@ -138,8 +138,8 @@ class Run:
             raise TrainingError("the run needs at least one entry in stages, or a start and pruning.")
         if self.start == self.name:
             raise TrainingError(f"the run {self.name} starts from itself; name another run in start.")
-        if self.data and not any(source.preset == RECORDED_PRESET for source in self._all_sources()):
-            raise TrainingError(f"the run has data, but no source of the preset {RECORDED_PRESET} that reads it.")
+        if self.data and not any(source.preset == TWIN for source in self._all_sources()):
+            raise TrainingError(f"the run has data, but no source of the preset {TWIN} that reads it.")
         if unknown := set(self.network_options) - set(NETWORK_OPTIONS[self.network]):
             raise TrainingError(f"network '{self.network}' has no option '{sorted(unknown)[0]}'.")
         if any(PRESETS[source.preset].classes != self.classes for source in self._all_sources()):

@@ -19,7 +19,7 @@ from brevitas.export import export_onnx_qcdq, export_qonnx
 from torch import nn
 
 from .batches import open_run_dataset, validation_frames
-from .config import RECORDED_PRESET, Run, run_from_mapping
+from .config import TWIN, Run, run_from_mapping
 from .cost import cost
 from .data import every_pair, normalise
 from .dataset import Part
@@ -133,7 +133,7 @@ def _samples_per_symbol(run: Run) -> str:
 
 
 def _test_parts(run: Run, preset: str) -> Iterator[Part]:
-    if run.data and preset == RECORDED_PRESET:
+    if run.data and preset == TWIN:
         yield from open_run_dataset(run).parts("test")
         return
     for index, frames, snr in every_pair(preset, TEST_FRAMES_PER_PAIR, TEST_SEED, torch.device("cpu")):
@@ -159,7 +159,7 @@ def _commands(content: dict, run: Run, checkpoint: str) -> str:
 
 
 def _data(run: Run, preset: str) -> str:
-    if run.data and preset == RECORDED_PRESET:
+    if run.data and preset == TWIN:
         return f"frames of the file {Path(run.data).name}, in the layout and with the split of RadioML 2018.01A"
     return PRESETS[preset].description
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .config import TWIN
 from .data import check_amount, every_pair
 from .errors import TrainingError
 from .evaluate import ExportedModel, Tally, draw_confusion
 from .files import replacing
 from .signals import CLASSES, SNR_LABELS
 
-TWIN = "radioml2018"
 RECALL_LABELS = (30, 10, 4, -4)
 
 

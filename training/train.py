@@ -64,6 +64,10 @@ def accuracy(network: nn.Module, frames: Tensor, classes: Tensor, batch: int = 5
     return right / len(classes)
 
 
+# Checkpoints that the project ships, so that nobody has to train again what others start from.
+RELEASED = Path(__file__).parents[1] / "models" / "checkpoints"
+
+
 class Trainer:
     """One network in training: optimiser, masks of pruned weights, position in the run's batches."""
 
@@ -253,8 +257,22 @@ def _plateau_scheduler(optimiser: torch.optim.Optimizer, state: dict | None) -> 
 
 
 def starting_checkpoint(run: Run, folder: Path) -> dict | None:
-    """What the run that ``run`` starts from has trained, beside ``folder``; raises TrainingError if it has not."""
-    return read_checkpoint(folder.parent / run.start / "trained.pt") if run.start else None
+    """What the run that ``run`` starts from has trained: beside ``folder``, else as it is released.
+
+    Raises TrainingError where it is neither.
+    """
+    if run.start is None:
+        return None
+    own, released = folder.parent / run.start / "trained.pt", RELEASED / f"{run.start}.pt"
+    return read_checkpoint(released if released.exists() and not own.exists() else own)
+
+
+def release(checkpoint: Path, out: Path) -> Path:
+    """Writes what other runs need to start from a checkpoint: all but the state of its optimiser."""
+    content = read_checkpoint(checkpoint)
+    make_folder(out.parent)
+    write_checkpoint(out, {name: value for name, value in content.items() if name not in ("optimiser", "plateau")})
+    return out
 
 
 def train(run: Run, folder: Path, resume: bool = False) -> Path:

@@ -201,6 +201,20 @@ def test_a_killed_pruning_goes_on_bit_for_bit(run, trained, monkeypatch, policy)
     assert same(resumed["masks"], whole["masks"])
 
 
+def test_a_run_starts_from_what_is_released_where_it_was_not_trained(run, trained, tmp_path, monkeypatch, capsys):
+    """The released checkpoint, which lacks the optimiser's state, gives the same network as the run's own."""
+    monkeypatch.setattr("training.train.RELEASED", tmp_path / "released")
+    path = trained / run.name / "trained.pt"
+    assert main(["release", str(path), "--out", str(tmp_path / "released" / "tiny.pt")]) == 0
+    assert (tmp_path / "released" / "tiny.pt").stat().st_size < 0.8 * path.stat().st_size
+    pruned, _ = with_rules(run, trained, policy="threshold")
+    contents = [read_checkpoint(prune(pruned, parent / "pruned")) for parent in (trained, tmp_path)]
+    assert same(*(content["network"] for content in contents))
+    assert [ancestor["name"] for ancestor in contents[1]["ancestors"]] == ["tiny"]
+    assert contents[1]["ancestors"][0]["frames_seen"] == 96 + 192
+    assert set(contents[1]["commits"]) == {"prune"}
+
+
 # --- mistakes -------------------------------------------------------------------------------------
 
 
