@@ -9,7 +9,7 @@ import numpy as np
 
 from .errors import AmcError
 from .normalise import KINDS
-from .runtime import OnnxRuntime, open_runtime
+from .runtime import Runtime, open_runtime
 from .windows import LONGEST_WINDOW, checked_count
 
 DEFAULT_MODEL = "vgg10-w4a4-first"
@@ -25,7 +25,7 @@ class Model:
     window: int
     normalise: str
     temperature: float
-    runtime: OnnxRuntime
+    runtime: Runtime
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Logits float32 (n, classes) of normalised windows float32 (n, 2, window); raises AmcError."""
@@ -82,7 +82,7 @@ def load_model(
     return model
 
 
-def _classes(path: Path, session: OnnxRuntime, given: tuple[str, ...]) -> tuple[str, ...]:
+def _classes(path: Path, session: Runtime, given: tuple[str, ...]) -> tuple[str, ...]:
     text = session.metadata.get("amc.classes", "")
     try:
         listed = given or json.loads(text or "[]")
@@ -102,7 +102,7 @@ def _classes(path: Path, session: OnnxRuntime, given: tuple[str, ...]) -> tuple[
     return names
 
 
-def _number(path: Path, session: OnnxRuntime, key: str, default: float) -> float:
+def _number(path: Path, session: Runtime, key: str, default: float) -> float:
     text = session.metadata.get(key, "")
     try:
         return float(text) if text else default
@@ -112,7 +112,7 @@ def _number(path: Path, session: OnnxRuntime, key: str, default: float) -> float
         ) from None
 
 
-def _window(path: Path, session: OnnxRuntime, given: int) -> int:
+def _window(path: Path, session: Runtime, given: int) -> int:
     length = given or _number(path, session, "amc.window", 0) or session.window
     if not length:
         raise AmcError(f"the model {path} leaves its window length open; give the window.")
@@ -122,7 +122,7 @@ def _window(path: Path, session: OnnxRuntime, given: int) -> int:
     return length
 
 
-def _temperature(path: Path, session: OnnxRuntime, given: float) -> float:
+def _temperature(path: Path, session: Runtime, given: float) -> float:
     value = given or _number(path, session, "amc.temperature", 1.0)
     if not np.isfinite(value) or value <= 0:
         raise AmcError(f"the temperature {value} of model {path} must be above zero.")

@@ -1,13 +1,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs a model file: float32 windows in, logits out."""
 
+from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from .errors import AmcError, first_line
+from .native import NativeRuntime
 
 RUNTIMES = ("auto", "onnxruntime", "native")
+
+
+class Runtime(Protocol):
+    """What runs a model; ``window`` and ``class_count`` are None where its file leaves the size open."""
+
+    name: str
+    metadata: dict[str, str]
+    window: int | None
+    class_count: int | None
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Logits float32 (n, C) of windows float32 (n, 2, L); raises AmcError when the inference fails."""
 
 
 class OnnxRuntime:
@@ -80,10 +95,17 @@ class OnnxRuntime:
         return np.concatenate(parts)[: len(batch)]
 
 
-def open_runtime(path: Path, runtime: str, threads: int) -> OnnxRuntime:
-    """The runtime of that name for the model; raises AmcError for an unknown or unavailable one."""
-    if runtime == "native":
-        raise AmcError("the native engine is not part of this version; choose the runtime auto or onnxruntime.")
+def open_runtime(path: Path, runtime: str, threads: int) -> Runtime:
+    """The runtime of that name for the model; raises AmcError for an unknown or unavailable one.
+
+    ``auto`` is the native engine where it can take the model, else onnxruntime.
+    """
     if runtime not in RUNTIMES:
         raise AmcError(f"the runtime '{runtime}' is unknown; choose one of {', '.join(RUNTIMES)}.")
+    if runtime == "native":
+        return NativeRuntime(path, threads)
+    if runtime == "auto":
+        # What is wrong with a file is left to onnxruntime to say.
+        with suppress(AmcError):
+            return NativeRuntime(path, threads)
     return OnnxRuntime(path, threads)

@@ -172,7 +172,7 @@ def test_runtimes(tmp_path):
     path = write_model(tmp_path / "m.onnx")
     assert load_model(path, runtime="onnxruntime").run(constant(0.5)).shape == (3, 3)
     assert "the runtime 'gpu' is unknown; choose one of auto, onnxruntime, native" in sentence(path, runtime="gpu")
-    assert "not part of this version" in sentence(path, runtime="native")
+    assert "the engine cannot take the model" in sentence(path, runtime="native")
     assert "threads is 0" in sentence(path, threads=0)
 
 

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine of this project as a runtime: integer arithmetic, proved equal to the file's definition."""
+
+from pathlib import Path
+
+import numpy as np
+
+from .compiler import compile_model, read_metadata
+from .errors import AmcError, first_line
+from .integer import IntegerNetwork
+
+
+def build(network: IntegerNetwork):
+    """The engine's form of ``network``; raises AmcError where the engine refuses it, or was not built."""
+    try:
+        from . import _engine
+    except ImportError as error:
+        raise AmcError(f"the engine cannot be imported ({error}); build and install gr-amc with CMake.") from None
+    signal, logits = network.input, network.logits
+    try:
+        engine = _engine.Network(
+            channels=signal.output.channels,
+            length=signal.output.length,
+            scale=signal.scale,
+            low=signal.low,
+            high=signal.high,
+        )
+        for layer in network.layers:
+            engine.add(
+                weights=layer.weights,
+                stride=layer.stride,
+                padding=layer.padding,
+                groups=layer.groups,
+                pool=layer.pool,
+                thresholds=layer.thresholds,
+                zero=layer.output.zero,
+            )
+        engine.finish(weights=logits.weights, shift=logits.shift, scale=logits.scale, offset=logits.offset)
+    except (ValueError, TypeError) as error:
+        raise AmcError(f"the engine refuses the network: {first_line(error)}.") from None
+    return engine
+
+
+class NativeRuntime:
+    """A QCDQ model (N, 2, L) float32 -> (N, C) float32 on the engine.
+
+    ``window`` and ``class_count`` are what the file says. Raises CannotCompile for a model that the engine has no
+    form for, AmcError for a missing or broken file.
+    """
+
+    name = "native"
+
+    def __init__(self, path: Path, threads: int) -> None:
+        network = compile_model(path)
+        if network.input.output.channels != 2:
+            raise AmcError(
+                f"the model {path} takes {network.input.output.channels} channels, not in-phase and quadrature."
+            )
+        self.metadata = read_metadata(path)
+        self.window = network.input.output.length
+        self.class_count = len(network.logits.shift)
+        self._engine, self._threads = build(network), threads
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Logits float32 (n, C) of windows float32 (n, 2, L); raises AmcError for another shape."""
+        try:
+            return self._engine.run(batch, self._threads)
+        except ValueError as error:
+            raise AmcError(f"the engine cannot take the windows: {first_line(error)}.") from None

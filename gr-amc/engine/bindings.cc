@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "network.h"
+
+namespace py = pybind11;
+
+namespace {
+
+template <typename T>
+using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
+
+template <typename T>
+std::vector<T> Copied(const Array<T>& array) {
+    return std::vector<T>(array.data(), array.data() + array.size());
+}
+
+size_t CheckedCount(const amc::Network& network, const Array<float>& frames) {
+    const amc::Tensor& input = network.At(0);
+    if (frames.ndim() != 3 || static_cast<size_t>(frames.shape(1)) != input.channels ||
+        static_cast<size_t>(frames.shape(2)) != input.length) {
+        throw std::invalid_argument("frames must have the shape (N, " + std::to_string(input.channels) + ", " +
+                                    std::to_string(input.length) + ")");
+    }
+    return static_cast<size_t>(frames.shape(0));
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_engine, module) {
+    module.doc() = "Sparse integer inference; what it is given, gnuradio.amc.native makes of a model file.";
+
+    py::class_<amc::Network>(module, "Network")
+        .def(py::init<size_t, size_t, float, int, int>(), py::kw_only(), py::arg("channels"), py::arg("length"),
+             py::arg("scale"), py::arg("low"), py::arg("high"))
+        .def(
+            "add",
+            [](amc::Network& network, const Array<int16_t>& weights, size_t stride, std::pair<size_t, size_t> padding,
+               size_t groups, size_t pool, const Array<int32_t>& thresholds, int zero) {
+                if (weights.ndim() != 3) throw std::invalid_argument("weights must have the shape (outputs, inputs, kernel)");
+                if (thresholds.ndim() != 2 || thresholds.shape(1) > 255) {
+                    throw std::invalid_argument("thresholds must have the shape (outputs, codes)");
+                }
+                network.Add({Copied(weights), static_cast<size_t>(weights.shape(0)), static_cast<size_t>(weights.shape(2)),
+                             stride, padding.first, padding.second, groups, pool, Copied(thresholds),
+                             static_cast<int>(thresholds.shape(1)), zero});
+            },
+            py::kw_only(), py::arg("weights"), py::arg("stride"), py::arg("padding"), py::arg("groups"), py::arg("pool"),
+            py::arg("thresholds"), py::arg("zero"))
+        .def(
+            "finish",
+            [](amc::Network& network, const Array<int16_t>& weights, const Array<int32_t>& shift, const Array<float>& scale,
+               const Array<float>& offset) {
+                network.Finish({Copied(weights), Copied(shift), Copied(scale), Copied(offset)});
+            },
+            py::kw_only(), py::arg("weights"), py::arg("shift"), py::arg("scale"), py::arg("offset"))
+        .def(
+            "run",
+            [](const amc::Network& network, const Array<float>& frames, size_t threads) {
+                const size_t count = CheckedCount(network, frames);
+                Array<float> logits({count, network.Classes()});
+                const float* from = frames.data();
+                float* to = logits.mutable_data();
+                {
+                    py::gil_scoped_release release;
+                    network.Run(from, count, to, threads);
+                }
+                return logits;
+            },
+            py::arg("frames"), py::arg("threads") = 1)
+        .def(
+            "codes",
+            [](const amc::Network& network, const Array<float>& frames, size_t number) {
+                const size_t count = CheckedCount(network, frames);
+                const amc::Tensor tensor = network.At(number);
+                Array<uint8_t> codes({count, tensor.channels, tensor.length});
+                network.Codes(frames.data(), count, number, codes.mutable_data());
+                return codes;
+            },
+            py::arg("frames"), py::arg("number"))
+        .def("is_wide", &amc::Network::IsWide, py::arg("number"));
+
+    module.def("targets", &amc::Targets);
+    module.def("target_in_use", &amc::TargetInUse);
+    module.def("use_target", &amc::UseTarget, py::arg("name"));
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "kernels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels.cc"
+#include "hwy/foreach_target.h"  // compiles this file once for each instruction set
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace amc {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Tile vectors of sums stay in registers while all taps are added to them.
+template <size_t kTile, typename T>
+HWY_INLINE void SumTile(const uint8_t* HWY_RESTRICT codes, const Tap* taps, size_t count, T* HWY_RESTRICT sums) {
+    const hn::ScalableTag<T> d;
+    const hn::Rebind<uint8_t, decltype(d)> d8;
+    const size_t lanes = hn::Lanes(d);
+    auto s0 = hn::Zero(d), s1 = hn::Zero(d), s2 = hn::Zero(d), s3 = hn::Zero(d);
+    for (size_t i = 0; i < count; ++i) {
+        const auto weight = hn::Set(d, static_cast<T>(taps[i].weight));
+        const uint8_t* HWY_RESTRICT from = codes + taps[i].offset;
+        s0 = hn::Add(s0, hn::Mul(weight, hn::PromoteTo(d, hn::LoadU(d8, from))));
+        if (kTile > 1) s1 = hn::Add(s1, hn::Mul(weight, hn::PromoteTo(d, hn::LoadU(d8, from + lanes))));
+        if (kTile > 2) {
+            s2 = hn::Add(s2, hn::Mul(weight, hn::PromoteTo(d, hn::LoadU(d8, from + 2 * lanes))));
+            s3 = hn::Add(s3, hn::Mul(weight, hn::PromoteTo(d, hn::LoadU(d8, from + 3 * lanes))));
+        }
+    }
+    hn::StoreU(s0, d, sums);
+    if (kTile > 1) hn::StoreU(s1, d, sums + lanes);
+    if (kTile > 2) {
+        hn::StoreU(s2, d, sums + 2 * lanes);
+        hn::StoreU(s3, d, sums + 3 * lanes);
+    }
+}
+
+template <typename T>
+void SumRowOf(const uint8_t* codes, const Tap* taps, size_t count, size_t length, T* sums) {
+    const size_t lanes = hn::Lanes(hn::ScalableTag<T>());
+    size_t t = 0;
+    for (; t + 2 * lanes < length; t += 4 * lanes) SumTile<4>(codes + t, taps, count, sums + t);
+    if (t + lanes < length) {
+        SumTile<2>(codes + t, taps, count, sums + t);
+    } else if (t < length) {
+        SumTile<1>(codes + t, taps, count, sums + t);
+    }
+}
+
+template <typename T>
+HWY_INLINE void PoolByTwo(T* sums, size_t pooled) {
+    const hn::ScalableTag<T> d;
+    const size_t lanes = hn::Lanes(d);
+    for (size_t t = 0; t < pooled; t += lanes) {
+        hn::Vec<decltype(d)> even, odd;
+        hn::LoadInterleaved2(d, sums + 2 * t, even, odd);
+        hn::StoreU(hn::Max(even, odd), d, sums + t);
+    }
+}
+
+template <typename T>
+void CodesOfRowOf(T* sums, size_t length, size_t pool, const T* limits, size_t count, uint8_t* codes) {
+    const hn::ScalableTag<T> d;
+    const hn::Rebind<uint8_t, decltype(d)> d8;
+    const size_t pooled = length / pool;
+    if (pool == 2) {
+        PoolByTwo(sums, pooled);
+    } else if (pool > 2) {
+        for (size_t t = 0; t < pooled; ++t) sums[t] = *std::max_element(sums + t * pool, sums + (t + 1) * pool);
+    }
+    for (size_t t = 0; t < pooled; t += hn::Lanes(d)) {
+        const auto sum = hn::LoadU(d, sums + t);
+        auto code = hn::Zero(d);
+        // A comparison that holds is -1 in every bit.
+        for (size_t k = 0; k < count; ++k) {
+            code = hn::Sub(code, hn::VecFromMask(d, hn::Gt(sum, hn::Set(d, limits[k]))));
+        }
+        hn::StoreU(hn::DemoteTo(d8, code), d8, codes + t);
+    }
+}
+
+void SumRow16(const uint8_t* codes, const Tap* taps, size_t count, size_t length, int16_t* sums) {
+    SumRowOf(codes, taps, count, length, sums);
+}
+
+void SumRow32(const uint8_t* codes, const Tap* taps, size_t count, size_t length, int32_t* sums) {
+    SumRowOf(codes, taps, count, length, sums);
+}
+
+void CodesOfRow16(int16_t* sums, size_t length, size_t pool, const int16_t* limits, size_t count, uint8_t* codes) {
+    CodesOfRowOf(sums, length, pool, limits, count, codes);
+}
+
+void CodesOfRow32(int32_t* sums, size_t length, size_t pool, const int32_t* limits, size_t count, uint8_t* codes) {
+    CodesOfRowOf(sums, length, pool, limits, count, codes);
+}
+
+void QuantiseRowOf(const float* values, size_t length, float scale, float low, float high, uint8_t* codes) {
+    const hn::ScalableTag<float> d;
+    const hn::RebindToSigned<decltype(d)> d32;
+    const hn::Rebind<uint8_t, decltype(d)> d8;
+    const auto least = hn::Set(d, low), most = hn::Set(d, high), step = hn::Set(d, scale);
+    for (size_t t = 0; t < length; t += hn::Lanes(d)) {
+        const auto value = hn::Div(hn::LoadU(d, values + t), step);
+        // What is no number fails this comparison, and becomes the least.
+        const auto clipped = hn::IfThenElse(hn::Ge(value, least), hn::Min(value, most), least);
+        const auto code = hn::ConvertTo(d32, hn::Sub(hn::Round(clipped), least));
+        hn::StoreU(hn::DemoteTo(d8, code), d8, codes + t);
+    }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace amc
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace amc {
+
+HWY_EXPORT(SumRow16);
+HWY_EXPORT(SumRow32);
+HWY_EXPORT(CodesOfRow16);
+HWY_EXPORT(CodesOfRow32);
+HWY_EXPORT(QuantiseRowOf);
+
+void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, int16_t* sums) {
+    HWY_DYNAMIC_DISPATCH(SumRow16)(codes, taps.data(), taps.size(), length, sums);
+}
+
+void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, int32_t* sums) {
+    HWY_DYNAMIC_DISPATCH(SumRow32)(codes, taps.data(), taps.size(), length, sums);
+}
+
+void CodesOfRow(int16_t* sums, size_t length, size_t pool, const std::vector<int16_t>& limits, uint8_t* codes) {
+    HWY_DYNAMIC_DISPATCH(CodesOfRow16)(sums, length, pool, limits.data(), limits.size(), codes);
+}
+
+void CodesOfRow(int32_t* sums, size_t length, size_t pool, const std::vector<int32_t>& limits, uint8_t* codes) {
+    HWY_DYNAMIC_DISPATCH(CodesOfRow32)(sums, length, pool, limits.data(), limits.size(), codes);
+}
+
+void QuantiseRow(const float* values, size_t length, float scale, int low, int high, uint8_t* codes) {
+    HWY_DYNAMIC_DISPATCH(QuantiseRowOf)
+    (values, length, scale, static_cast<float>(low), static_cast<float>(high), codes);
+}
+
+namespace {
+
+std::vector<int64_t> SupportedHere() {
+    hwy::SetSupportedTargetsForTest(0);  // what the processor has, whatever UseTarget said
+    auto targets = hwy::SupportedAndGeneratedTargets();
+    std::sort(targets.begin(), targets.end());  // the best one has the lowest bit
+    return targets;
+}
+
+int64_t target_in_use = 0;
+
+}  // namespace
+
+std::vector<std::string> Targets() {
+    const auto all = SupportedHere();
+    if (target_in_use != 0) hwy::SetSupportedTargetsForTest(target_in_use);
+    std::vector<std::string> names;
+    for (const auto target : all) names.emplace_back(hwy::TargetName(target));
+    return names;
+}
+
+std::string TargetInUse() { return target_in_use != 0 ? hwy::TargetName(target_in_use) : Targets().front(); }
+
+void UseTarget(const std::string& name) {
+    for (const auto target : SupportedHere()) {
+        if (name == hwy::TargetName(target)) {
+            target_in_use = target;
+            hwy::SetSupportedTargetsForTest(target);
+            hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+            return;
+        }
+    }
+    throw std::invalid_argument("the engine has no instruction set '" + name + "' on this machine");
+}
+
+}  // namespace amc
+#endif

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "network.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+namespace amc {
+namespace {
+
+// Linear layers take so many frames side by side, as a convolution takes the samples of one.
+constexpr size_t kBlock = 32;
+constexpr size_t kLargestSize = size_t{1} << 24;
+constexpr int64_t kLargestSum = int64_t{1} << 30;
+
+void Require(bool condition, const char* message) {
+    if (!condition) throw std::invalid_argument(message);
+}
+
+size_t RoundUp(size_t value, size_t step) { return (value + step - 1) / step * step; }
+
+void CheckTensor(const Tensor& tensor) {
+    Require(tensor.channels > 0 && tensor.length > 0, "a tensor is empty");
+    Require(tensor.channels <= kLargestSize / tensor.length, "a tensor is larger than the engine takes");
+    Require(tensor.largest > 0 && tensor.largest <= 255, "codes must have 1 to 8 bits");
+    Require(tensor.zero >= 0 && tensor.zero <= tensor.largest, "the code of zero is none of the codes");
+}
+
+// The largest magnitude of any sum of some of the products: no order of adding exceeds it.
+int64_t Reach(const int16_t* weights, size_t count, int largest) {
+    int64_t up = 0, down = 0;
+    for (size_t i = 0; i < count; ++i) (weights[i] > 0 ? up : down) += weights[i];
+    return std::max(up, -down) * largest;
+}
+
+// A sum reaches a threshold where it exceeds the integer below it. Sums never get to the ends of their type.
+template <typename T>
+std::vector<T> Limits(const int32_t* thresholds, size_t count) {
+    std::vector<T> limits(count);
+    for (size_t i = 0; i < count; ++i) {
+        const int64_t below = int64_t{thresholds[i]} - 1;
+        limits[i] = static_cast<T>(std::clamp<int64_t>(below, std::numeric_limits<T>::min(), std::numeric_limits<T>::max()));
+    }
+    return limits;
+}
+
+}  // namespace
+
+// Working memory of one thread.
+struct Network::Scratch {
+    // Has room for the columns of the tensors from number "first" on.
+    Scratch(const Network& network, size_t first) : tensors(network.empty_) {
+        size_t longest = kBlock, features = 1;
+        for (const auto& layer : network.layers_) longest = std::max(longest, layer.sums);
+        for (size_t n = 0; n < network.tensors_.size(); ++n) {
+            const Tensor& tensor = network.tensors_[n];
+            longest = std::max(longest, tensor.length);
+            if (n >= first) features = std::max(features, tensor.channels * tensor.length);
+        }
+        sums16.resize(longest + kSlack);
+        sums32.resize(longest + kSlack);
+        made.resize(longest + kSlack);
+        signal.resize(longest + kSlack);
+        for (auto* side : {&columns, &next_columns}) side->resize(features * kBlock + kSlack);
+    }
+
+    std::vector<std::vector<uint8_t>> tensors;  // of one frame, those that convolutions read
+    std::vector<int16_t> sums16;
+    std::vector<int32_t> sums32;
+    std::vector<uint8_t> made;
+    std::vector<float> signal;
+    std::vector<uint8_t> columns;  // features x kBlock frames, before the linear layer at work
+    std::vector<uint8_t> next_columns;
+};
+
+std::unique_ptr<Network::Scratch> Network::Borrow() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (idle_.empty()) return std::make_unique<Scratch>(*this, linear_from_);
+    auto scratch = std::move(idle_.back());
+    idle_.pop_back();
+    return scratch;
+}
+
+void Network::GiveBack(std::unique_ptr<Scratch> scratch) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    idle_.push_back(std::move(scratch));
+}
+
+Network::~Network() = default;
+
+Network::Network(size_t channels, size_t length, float scale, int low, int high) : scale_(scale), low_(low), high_(high) {
+    Require(scale > 0 && scale <= std::numeric_limits<float>::max(), "the scale of the input is not above zero");
+    Require(low <= 0 && high >= 0 && high - low <= 255, "the codes of the input do not fit 8 bits around zero");
+    tensors_.push_back({channels, length, high - low, -low});
+    CheckTensor(tensors_[0]);
+}
+
+void Network::Add(const Convolution& layer) {
+    Require(classes_ == 0, "the network is finished");
+    const Tensor input = tensors_.back();
+    Require(layer.outputs > 0 && layer.kernel > 0 && layer.stride > 0 && layer.groups > 0 && layer.pool > 0,
+            "a size of the layer is zero");
+    Require(input.channels % layer.groups == 0 && layer.outputs % layer.groups == 0, "channels do not divide into groups");
+    const size_t inputs = input.channels / layer.groups;
+    Require(layer.outputs <= kLargestSize && layer.kernel <= kLargestSize / layer.outputs / inputs,
+            "the layer is larger than the engine takes");
+    Require(layer.weights.size() == layer.outputs * inputs * layer.kernel, "weights and sizes disagree");
+    Require(layer.padding_left < layer.kernel && layer.padding_right < layer.kernel, "the padding is as long as the kernel");
+    const size_t padded = input.length + layer.padding_left + layer.padding_right;
+    Require(layer.kernel <= padded, "the kernel is longer than the input");
+    const size_t sums = (padded - layer.kernel) / layer.stride + 1;
+    Require(layer.pool <= sums, "the pool is longer than the row");
+    const Tensor output{layer.outputs, sums / layer.pool, layer.largest, layer.zero};
+    CheckTensor(output);
+    const auto levels = static_cast<size_t>(layer.largest);
+    Require(layer.thresholds.size() == layer.outputs * levels, "thresholds and codes disagree");
+
+    const size_t each = inputs * layer.kernel;
+    int64_t reach = 0;
+    for (size_t o = 0; o < layer.outputs; ++o) {
+        reach = std::max(reach, Reach(&layer.weights[o * each], each, input.largest));
+        const int32_t* begin = &layer.thresholds[o * levels];
+        Require(std::is_sorted(begin, begin + levels), "thresholds do not rise");
+    }
+    Require(reach <= kLargestSum, "sums go beyond 30 bits");
+
+    Layer made;
+    made.wide = reach >= std::numeric_limits<int16_t>::max();
+    // Nothing but padding could move such a kernel.
+    made.linear = layer.kernel == input.length && padded == input.length;
+    Require(made.linear || linear_from_ == layers_.size(), "a convolution follows a linear layer");
+    made.sums = sums;
+    made.pool = layer.pool;
+    Rows rows{layer.padding_left, RoundUp(padded / layer.stride + 1, 64), layer.stride};
+    made.taps.resize(layer.outputs);
+    for (size_t o = 0; o < layer.outputs; ++o) {
+        const size_t first = o / (layer.outputs / layer.groups) * inputs;
+        for (size_t i = 0; i < inputs; ++i) {
+            for (size_t k = 0; k < layer.kernel; ++k) {
+                const int16_t weight = layer.weights[o * each + i * layer.kernel + k];
+                if (weight == 0) continue;
+                const size_t row = made.linear ? (first + i) * input.length + k
+                                               : ((first + i) * rows.phases + k % layer.stride);
+                const size_t offset = made.linear ? row * kBlock : row * rows.pitch + k / layer.stride;
+                Require(offset <= static_cast<size_t>(std::numeric_limits<int32_t>::max()),
+                        "the layer is larger than the engine takes");
+                made.taps[o].push_back({static_cast<int32_t>(offset), weight});
+            }
+        }
+        const int32_t* begin = &layer.thresholds[o * levels];
+        if (made.wide) {
+            made.limits32.push_back(Limits<int32_t>(begin, levels));
+        } else {
+            made.limits16.push_back(Limits<int16_t>(begin, levels));
+        }
+    }
+    if (!made.linear) {
+        linear_from_ = layers_.size() + 1;
+        rows_.push_back(rows);
+        empty_.emplace_back(input.channels * rows.phases * rows.pitch + kSlack, static_cast<uint8_t>(input.zero));
+    }
+    layers_.push_back(std::move(made));
+    tensors_.push_back(output);
+}
+
+void Network::Finish(const Logits& logits) {
+    Require(classes_ == 0, "the network is finished");
+    const Tensor& input = tensors_.back();
+    const size_t features = input.channels * input.length, classes = logits.shift.size();
+    Require(classes > 0 && classes <= kLargestSize / features, "the number of classes is zero, or too large");
+    Require(logits.weights.size() == classes * features && logits.scale.size() == classes && logits.offset.size() == classes,
+            "weights and sizes disagree");
+    for (size_t c = 0; c < classes; ++c) {
+        Require(Reach(&logits.weights[c * features], features, input.largest) + std::abs(int64_t{logits.shift[c]}) <= kLargestSum,
+                "sums go beyond 30 bits");
+        auto& taps = logit_taps_.emplace_back();
+        for (size_t f = 0; f < features; ++f) {
+            const int16_t weight = logits.weights[c * features + f];
+            if (weight != 0) taps.push_back({static_cast<int32_t>(f * kBlock), weight});
+        }
+    }
+    logits_ = logits;
+    classes_ = classes;
+}
+
+// Writes a row of codes to where the reader of the tensor looks for it.
+void Network::PlaceRow(const uint8_t* codes, size_t number, size_t channel, uint8_t* tensor) const {
+    const Rows& rows = rows_[number];
+    const size_t length = tensors_[number].length;
+    uint8_t* row = tensor + channel * rows.phases * rows.pitch;
+    if (rows.phases == 1) {
+        std::memcpy(row + rows.margin, codes, length);
+        return;
+    }
+    for (size_t t = 0; t < length; ++t) {
+        const size_t place = t + rows.margin;
+        row[place % rows.phases * rows.pitch + place / rows.phases] = codes[t];
+    }
+}
+
+template <typename T>
+void Network::MakeRow(const Layer& layer, const std::vector<T>& limits, const std::vector<Tap>& taps,
+                      const uint8_t* codes, size_t sums, T* row, uint8_t* made) const {
+    SumRow(codes, taps, sums, row);
+    CodesOfRow(row, sums, layer.pool, limits, made);
+}
+
+// The convolutions of one frame, up to tensor number "last", which becomes a column of the block.
+void Network::RunFrame(const float* frame, size_t column, size_t last, Scratch& scratch) const {
+    for (size_t number = 0; number <= last; ++number) {
+        const Tensor& tensor = tensors_[number];
+        for (size_t channel = 0; channel < tensor.channels; ++channel) {
+            if (number == 0) {
+                std::memcpy(scratch.signal.data(), frame + channel * tensor.length, tensor.length * sizeof(float));
+                QuantiseRow(scratch.signal.data(), tensor.length, scale_, low_, high_, scratch.made.data());
+            } else {
+                const Layer& layer = layers_[number - 1];
+                const uint8_t* from = scratch.tensors[number - 1].data();
+                if (layer.wide) {
+                    MakeRow(layer, layer.limits32[channel], layer.taps[channel], from, layer.sums,
+                            scratch.sums32.data(), scratch.made.data());
+                } else {
+                    MakeRow(layer, layer.limits16[channel], layer.taps[channel], from, layer.sums,
+                            scratch.sums16.data(), scratch.made.data());
+                }
+            }
+            if (number < last) {
+                PlaceRow(scratch.made.data(), number, channel, scratch.tensors[number].data());
+            } else {
+                uint8_t* place = scratch.columns.data() + channel * tensor.length * kBlock + column;
+                for (size_t t = 0; t < tensor.length; ++t) place[t * kBlock] = scratch.made[t];
+            }
+        }
+    }
+}
+
+// The linear layers of a block, up to tensor number "last".
+void Network::RunLinear(size_t last, Scratch& scratch) const {
+    for (size_t number = linear_from_; number < last; ++number) {
+        const Layer& layer = layers_[number];
+        for (size_t o = 0; o < layer.taps.size(); ++o) {
+            uint8_t* made = scratch.next_columns.data() + o * kBlock;
+            if (layer.wide) {
+                MakeRow(layer, layer.limits32[o], layer.taps[o], scratch.columns.data(), kBlock, scratch.sums32.data(), made);
+            } else {
+                MakeRow(layer, layer.limits16[o], layer.taps[o], scratch.columns.data(), kBlock, scratch.sums16.data(), made);
+            }
+        }
+        std::swap(scratch.columns, scratch.next_columns);
+    }
+}
+
+void Network::RunLogits(size_t count, float* logits, Scratch& scratch) const {
+    for (size_t c = 0; c < classes_; ++c) {
+        SumRow(scratch.columns.data(), logit_taps_[c], kBlock, scratch.sums32.data());
+        for (size_t n = 0; n < count; ++n) {
+            // Rounded twice, as the file's own operations are: this file is compiled without contraction.
+            const float product = static_cast<float>(scratch.sums32[n] + logits_.shift[c]) * logits_.scale[c];
+            logits[n * classes_ + c] = product + logits_.offset[c];
+        }
+    }
+}
+
+void Network::RunBlock(const float* frames, size_t count, float* logits, Scratch& scratch) const {
+    const size_t size = tensors_[0].channels * tensors_[0].length;
+    for (size_t n = 0; n < count; ++n) RunFrame(frames + n * size, n, linear_from_, scratch);
+    RunLinear(layers_.size(), scratch);
+    RunLogits(count, logits, scratch);
+}
+
+void Network::Run(const float* frames, size_t count, float* logits, size_t threads) const {
+    Require(classes_ > 0, "the network is not finished");
+    const size_t size = tensors_[0].channels * tensors_[0].length;
+    const size_t blocks = (count + kBlock - 1) / kBlock;
+    std::atomic<size_t> next{0};
+    const auto work = [&] {
+        auto scratch = Borrow();
+        for (size_t block = next++; block < blocks; block = next++) {
+            const size_t begin = block * kBlock;
+            RunBlock(frames + begin * size, std::min(kBlock, count - begin), logits + begin * classes_, *scratch);
+        }
+        GiveBack(std::move(scratch));
+    };
+    std::vector<std::thread> others;
+    for (size_t n = 1; n < std::min(threads, blocks); ++n) others.emplace_back(work);
+    work();
+    for (auto& thread : others) thread.join();
+}
+
+void Network::Codes(const float* frames, size_t count, size_t number, uint8_t* codes) const {
+    const Tensor& tensor = tensors_.at(number);
+    const size_t size = tensors_[0].channels * tensors_[0].length, made = tensor.channels * tensor.length;
+    const size_t last = std::min(number, linear_from_);
+    Scratch scratch(*this, last);
+    for (size_t n = 0; n < count; ++n) {
+        RunFrame(frames + n * size, 0, last, scratch);
+        RunLinear(number, scratch);
+        for (size_t f = 0; f < made; ++f) codes[n * made + f] = scratch.columns[f * kBlock];
+    }
+}
+
+}  // namespace amc

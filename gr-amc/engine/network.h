@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// A quantised network on integers: rows of codes, sparse weights, thresholds.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "kernels.h"
+
+namespace amc {
+
+// Unsigned codes 0..largest (at most 255) of one frame; zero is the code of the value 0.
+struct Tensor {
+    size_t channels;
+    size_t length;
+    int largest;
+    int zero;
+};
+
+// What a convolution is given; a linear layer is one with a kernel as long as its input.
+struct Convolution {
+    std::vector<int16_t> weights;  // outputs x (inputs / groups) x kernel
+    size_t outputs;
+    size_t kernel;
+    size_t stride;
+    size_t padding_left;
+    size_t padding_right;
+    size_t groups;
+    size_t pool;                      // the largest of so many sums stays
+    std::vector<int32_t> thresholds;  // outputs x largest, rising for each output
+    int largest;                      // of the output's codes
+    int zero;
+};
+
+// float(scale * (sum + shift)) + offset for each class; weights are classes x features.
+struct Logits {
+    std::vector<int16_t> weights;
+    std::vector<int32_t> shift;
+    std::vector<float> scale;
+    std::vector<float> offset;
+};
+
+// A chain of layers. Whatever does not fit is a std::invalid_argument when it is added; Run cannot fail but for memory.
+class Network {
+   public:
+    // code = clip(round-half-even(value / scale), low, high) - low
+    Network(size_t channels, size_t length, float scale, int low, int high);
+    ~Network();
+
+    void Add(const Convolution& layer);
+    void Finish(const Logits& logits);
+
+    // frames: count x channels x length; logits: count x Classes(). Needs Finish.
+    void Run(const float* frames, size_t count, float* logits, size_t threads) const;
+
+    // Codes of a tensor, count x channels x length of it: 0 is the input, n what layer n makes.
+    void Codes(const float* frames, size_t count, size_t number, uint8_t* codes) const;
+
+    const Tensor& At(size_t number) const { return tensors_.at(number); }
+    size_t Classes() const { return classes_; }
+    // Whether the sums of a layer, counted from 1, need 32 bits.
+    bool IsWide(size_t number) const { return layers_.at(number - 1).wide; }
+
+   private:
+    // How a tensor lies in memory: rows of codes with room around them that holds the code of zero.
+    struct Rows {
+        size_t margin;
+        size_t pitch;
+        size_t phases;  // of a row whose reader takes every so manieth code: each phase is a row of its own
+    };
+
+    struct Layer {
+        std::vector<std::vector<Tap>> taps;  // for each output
+        std::vector<std::vector<int16_t>> limits16;
+        std::vector<std::vector<int32_t>> limits32;
+        bool wide;
+        bool linear;
+        size_t sums;  // of a row, before the pool
+        size_t pool;
+    };
+
+    struct Scratch;
+
+    void RunBlock(const float* frames, size_t count, float* logits, Scratch& scratch) const;
+    void RunFrame(const float* frame, size_t column, size_t last, Scratch& scratch) const;
+    void RunLinear(size_t last, Scratch& scratch) const;
+    void RunLogits(size_t count, float* logits, Scratch& scratch) const;
+    template <typename T>
+    void MakeRow(const Layer& layer, const std::vector<T>& limits, const std::vector<Tap>& taps, const uint8_t* codes,
+                 size_t sums, T* row, uint8_t* made) const;
+    void PlaceRow(const uint8_t* codes, size_t number, size_t channel, uint8_t* tensor) const;
+    std::unique_ptr<Scratch> Borrow() const;
+    void GiveBack(std::unique_ptr<Scratch> scratch) const;
+
+    float scale_;
+    int low_;
+    int high_;
+    std::vector<Tensor> tensors_;
+    std::vector<Rows> rows_;                   // of the tensors that convolutions read
+    std::vector<std::vector<uint8_t>> empty_;  // and these tensors with nothing but zero in them
+    std::vector<Layer> layers_;
+    size_t linear_from_ = 0;  // the first layer that is linear, or the number of layers
+    size_t classes_ = 0;
+    std::vector<std::vector<Tap>> logit_taps_;
+    Logits logits_;
+    mutable std::mutex mutex_;
+    mutable std::vector<std::unique_ptr<Scratch>> idle_;  // of threads that are through
+};
+
+}  // namespace amc

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Quantised networks for tests: QCDQ ONNX files, integer networks, and the plainest executor of the latter."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+from gnuradio.amc.integer import Input, IntegerNetwork, Layer, Logits, Tensor
+from onnx import TensorProto, helper, numpy_helper
+
+
+@dataclass
+class Graph:
+    """Builds a QCDQ graph, as Brevitas exports it, node by node; ``at`` is the name of the value at hand."""
+
+    length: int = 64
+    channels: int = 2
+    at: str = "iq"
+    nodes: list = field(default_factory=list)
+    constants: list = field(default_factory=list)
+
+    def constant(self, value, dtype=np.float32) -> str:
+        name = f"constant{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+        return name
+
+    def node(self, kind, *others, **attributes) -> "Graph":
+        name = f"value{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, [self.at, *others], [name], name=name, **attributes))
+        self.at = name
+        return self
+
+    def quantise(self, scale, low, high, kind=np.int8) -> "Graph":
+        zero, scale = self.constant(0, kind), self.constant(scale)
+        self.node("QuantizeLinear", scale, zero)
+        self.node("Clip", self.constant(low, kind), self.constant(high, kind))
+        return self.node("DequantizeLinear", scale, zero)
+
+    def weights(self, codes, scale) -> str:
+        """Name of weights that are codes times scale; one scale, or one for each output."""
+        before, self.at = self.at, self.constant(codes, np.int8)
+        zero = self.constant(np.zeros_like(scale), np.int8)
+        self.node("DequantizeLinear", self.constant(scale), zero, **({"axis": 0} if np.ndim(scale) else {}))
+        name, self.at = self.at, before
+        return name
+
+    def save(self, path, *shape, metadata=()):
+        """Writes the graph, whose output is (N, ``shape``...), and returns ``path``."""
+        graph = helper.make_graph(
+            self.nodes,
+            "quantised",
+            [helper.make_tensor_value_info("iq", TensorProto.FLOAT, ["N", self.channels, self.length])],
+            [helper.make_tensor_value_info(self.at, TensorProto.FLOAT, ["N", *shape])],
+            self.constants,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        helper.set_model_props(model, dict(metadata))
+        onnx.save(model, str(path))
+        return path
+
+
+def random_network(rng: np.random.Generator, heaviest: int = 7, bits: int = 4) -> IntegerNetwork:
+    """One to four layers of any kernel, stride, padding, groups and pool, then linear layers; thresholds lie among
+    the sums that occur."""
+    largest = 2**bits - 1
+    tensor = Tensor(int(rng.choice([1, 2, 4])), int(rng.integers(20, 200)), largest, int(rng.integers(0, largest + 1)))
+    first = Input(tensor, float(2.0 ** rng.integers(-4, 1)), -tensor.zero, largest - tensor.zero)
+    layers = []
+    for number in range(int(rng.integers(1, 5))):
+        linear = number > 0 and rng.random() < 0.3
+        kernel = tensor.length if linear else int(rng.integers(1, min(7, tensor.length) + 1))
+        padding = (0, 0) if linear else tuple(int(rng.integers(0, kernel)) for _ in range(2))
+        stride = 1 if linear else int(rng.integers(1, 4))
+        groups = int(rng.choice([g for g in (1, 2, 4) if tensor.channels % g == 0]))
+        outputs = groups * int(rng.integers(1, 5))
+        sums = (tensor.length + sum(padding) - kernel) // stride + 1
+        pool = int(rng.integers(1, min(3, sums) + 1))
+        weights = rng.integers(-heaviest, heaviest + 1, (outputs, tensor.channels // groups, kernel))
+        weights[rng.random(weights.shape) < rng.choice([0.0, 0.5, 0.9])] = 0
+        spread = np.abs(weights).sum((1, 2), keepdims=True)[:, 0] * tensor.largest // 4 + 1
+        codes = int(rng.integers(1, largest + 1))
+        thresholds = np.sort(rng.integers(-spread, spread + 1, (outputs, codes)), axis=1)
+        output = Tensor(outputs, sums // pool, codes, int(rng.integers(0, codes + 1)))
+        layers.append(
+            Layer(output, weights.astype(np.int16), stride, padding, groups, pool, thresholds.astype(np.int32))
+        )
+        tensor = output
+        if kernel == tensor.length == 1 or linear:
+            break
+    features, classes = tensor.channels * tensor.length, 5
+    logits = Logits(
+        rng.integers(-heaviest, heaviest + 1, (classes, features)).astype(np.int16),
+        rng.integers(-50, 51, classes).astype(np.int32),
+        (2.0 ** rng.integers(-6, 0, classes)).astype(np.float32),
+        rng.normal(size=classes).astype(np.float32),
+    )
+    return IntegerNetwork(first, tuple(layers), logits)
+
+
+def execute(network: IntegerNetwork, frames: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """Codes int64 of every tensor, and logits float32, one sum after the other as the definitions say."""
+    given = network.input
+    codes = np.clip(np.rint(frames / np.float32(given.scale)), given.low, given.high).astype(np.int64) - given.low
+    everything, tensor = [codes], given.output
+    for layer in network.layers:
+        outputs, inputs, kernel = layer.weights.shape
+        padded = np.pad(codes, ((0, 0), (0, 0), layer.padding), constant_values=tensor.zero)
+        count = (padded.shape[2] - kernel) // layer.stride + 1
+        sums = np.zeros((len(frames), outputs, count), np.int64)
+        for output in range(outputs):
+            first = output // (outputs // layer.groups) * inputs
+            for t in range(count):
+                part = padded[:, first : first + inputs, t * layer.stride : t * layer.stride + kernel]
+                sums[:, output, t] = (part * layer.weights[output].astype(np.int64)).sum((1, 2))
+        count = count // layer.pool * layer.pool
+        sums = sums[:, :, :count].reshape(len(frames), outputs, -1, layer.pool).max(3)
+        codes = (sums[..., None] >= layer.thresholds[:, None, :]).sum(3)
+        everything.append(codes)
+        tensor = layer.output
+    logits = network.logits
+    sums = codes.reshape(len(frames), -1) @ logits.weights.T.astype(np.int64) + logits.shift
+    return everything, sums.astype(np.float32) * logits.scale + logits.offset

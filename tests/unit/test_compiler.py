@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From ONNX files to integers, against onnxruntime on the same files."""
+
+import random
+import time
+
+import numpy as np
+import onnxruntime
+import pytest
+from gnuradio.amc import load_model
+from gnuradio.amc.compiler import CannotCompile, compile_model
+from gnuradio.amc.errors import AmcError
+from gnuradio.amc.model import MODELS
+from gnuradio.amc.native import NativeRuntime, build
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.helpers.quantised_models import Graph
+from tests.helpers.tiny_models import write_model
+
+FUZZ_SECONDS = 10.0
+
+
+def onnxruntime_on(path, frames):
+    """Logits of the file as it is written, node by node."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"iq": frames})[0]
+
+
+def powers_of_two(rng, size=None):
+    """Scales with which float32 is exact, so that onnxruntime's own order of adding does not matter."""
+    return 2.0 ** rng.integers(-5, 0, size)
+
+
+def normalisation(graph, rng, channels):
+    """Batch normalisation with short factors of either sign, or its product and sum as nodes of their own."""
+    factor, offset = (
+        rng.integers(1, 17, channels) / 8 * rng.choice([-1, 1], channels),
+        rng.integers(-9, 9, channels) / 4,
+    )
+    if rng.random() < 0.5:
+        zeros, ones = np.zeros(channels), np.ones(channels)
+        constants = [graph.constant(value) for value in (factor, offset, zeros, ones)]
+        return graph.node("BatchNormalization", *constants, epsilon=0.0)
+    shape = (1, channels, 1)
+    return graph.node("Mul", graph.constant(factor.reshape(shape))).node("Add", graph.constant(offset.reshape(shape)))
+
+
+def random_graph(rng) -> Graph:
+    graph = Graph(length=int(rng.integers(16, 80)))
+    channels, length = 2, graph.length
+    graph.quantise(powers_of_two(rng), -8, 7)
+    for _ in range(int(rng.integers(1, 4))):
+        kernel, stride = int(rng.integers(1, min(5, length) + 1)), int(rng.integers(1, 3))
+        pads = [int(rng.integers(0, kernel)) for _ in range(2)]
+        groups = int(rng.choice([g for g in (1, 2) if channels % g == 0]))
+        outputs = groups * int(rng.integers(1, 5))
+        codes = rng.integers(-7, 8, (outputs, channels // groups, kernel))
+        scale = powers_of_two(rng, outputs if rng.random() < 0.5 else None)
+        bias = [graph.constant(rng.integers(-9, 9, outputs) / 4)] if rng.random() < 0.5 else []
+        graph.node("Conv", graph.weights(codes, scale), *bias, pads=pads, strides=[stride], group=groups)
+        length, channels = (length + sum(pads) - kernel) // stride + 1, outputs
+        normalisation(graph, rng, channels)
+        pool = int(rng.integers(1, min(3, length) + 1))
+        place = rng.choice(["before", "after", "behind"])
+        if place == "before":
+            graph.node("MaxPool", kernel_shape=[pool], strides=[pool])
+        graph.node("Relu")
+        if place == "after":
+            graph.node("MaxPool", kernel_shape=[pool], strides=[pool])
+        graph.quantise(powers_of_two(rng), 0, 15, np.uint8)
+        if place == "behind":
+            graph.node("MaxPool", kernel_shape=[pool], strides=[pool])
+        length //= pool
+    graph.node("Flatten", axis=1)
+    features = channels * length
+    if rng.random() < 0.5:
+        weights = graph.weights(rng.integers(-7, 8, (6, features)), powers_of_two(rng))
+        before, graph.at = graph.at, weights
+        turned = graph.node("Transpose", perm=[1, 0]).at
+        graph.at = before
+        graph.node("MatMul", turned).node("Relu").quantise(powers_of_two(rng), 0, 15, np.uint8)
+        features = 6
+    weights = graph.weights(rng.integers(-7, 8, (3, features)), powers_of_two(rng))
+    return graph.node("Gemm", weights, graph.constant(rng.integers(-9, 9, 3) / 4), transB=1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("graphs")
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_any_chain_gives_what_onnxruntime_gives(folder, seed):
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng)
+    path = graph.save(folder / "graph.onnx", 3)
+    frames = (3 * rng.normal(size=(8, 2, graph.length))).astype(np.float32)
+    np.testing.assert_array_equal(NativeRuntime(path, 1).run(frames), onnxruntime_on(path, frames))
+
+
+def every_code(scale):
+    """A layer of kernel 1 on every code of the input, and a frame that holds them all: every sum that there is."""
+    graph = Graph(length=256, channels=2).quantise(1.0, -128, 127)
+    graph.node("Conv", graph.weights([[[3], [0]], [[-5], [0]]], scale))
+    return graph, np.tile(np.arange(-128, 128, dtype=np.float32), (1, 2, 1))
+
+
+@given(
+    st.sampled_from([0.25, 1.0, 2.0**-10, 8.0]),
+    st.floats(-3, 3).filter(lambda factor: abs(factor) > 1e-3),
+    st.floats(-100, 100),
+    st.floats(0.01, 5),
+)
+def test_every_reachable_sum_gets_the_code_of_the_float_definition(folder, scale, factor, offset, step):
+    """The codes of all sums against onnxruntime's own quantiser behind the same float operations."""
+    graph, frames = every_code(np.float32(scale))
+    graph.node("Mul", graph.constant(factor)).node("Add", graph.constant(offset)).node("Relu")
+    graph.quantise(step, 0, 255, np.uint8)
+    quantised = graph.at
+    onnx_path = graph.save(folder / "codes.onnx", 2, 256)
+    graph.at = quantised
+    graph.node("Flatten", axis=1)
+    graph.node("Gemm", graph.weights(np.ones((1, 512), np.int64), 1.0), transB=1)
+    engine = build(compile_model(graph.save(folder / "whole.onnx", 1)))
+    expected = np.rint(onnxruntime_on(onnx_path, frames) / np.float32(step))
+    np.testing.assert_array_equal(engine.codes(frames, 1), expected)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in MODELS.glob("*.onnx")])
+def test_released_networks_give_the_logits_of_onnxruntime(name):
+    rng = np.random.default_rng(7)
+    frames = (rng.normal(size=(2000, 2, 1024)) * rng.choice([0.3, 1, 3], (2000, 1, 1))).astype(np.float32)
+    model = load_model(name)
+    assert model.runtime.name == "native"
+    np.testing.assert_array_equal(model.run(frames), onnxruntime_on(model.path, frames))
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def small(change=lambda graph: None, *, weights=((1, 2),), scale=0.5, input_scale=0.5, step=0.5) -> Graph:
+    graph = Graph(length=4).quantise(input_scale, -8, 7)
+    graph.node("Conv", graph.weights(np.array(weights).reshape(1, 2, 1), scale))
+    change(graph)
+    graph.node("Relu").quantise(step, 0, 15, np.uint8).node("Flatten", axis=1)
+    return graph.node("Gemm", graph.weights(np.ones((2, 4), np.int64), 0.5), transB=1)
+
+
+REFUSED = {
+    "another operation": (lambda: small(lambda g: g.node("Sigmoid")), "no form for the operation Sigmoid"),
+    "softmax at the end": (lambda: small().node("Softmax"), "no form for the operation Softmax"),
+    "a negative scale": (lambda: small(step=-0.5), "the scale -0.5, which is not above zero"),
+    "a scale of zero": (lambda: small(input_scale=0.0), "the scale 0.0, which is not above zero"),
+    "a scale that is no number": (lambda: small(step=np.nan), "the scale nan"),
+    "weights with a bad scale": (lambda: small(scale=-1.0), "has a scale that is not above zero"),
+    "a bias that is no number": (
+        lambda: small(lambda g: g.node("Add", g.constant(np.nan))),
+        "has a parameter that is not a finite number",
+    ),
+    "a negative variance": (
+        lambda: small(lambda g: g.node("BatchNormalization", *(g.constant([v]) for v in (1, 0, 0, -1)))),
+        "has a variance that is not above zero",
+    ),
+    "shapes that disagree": (
+        lambda: small(lambda g: g.node("Mul", g.constant(np.ones((1, 3, 1))))),
+        "has 3 numbers for 1 channels",
+    ),
+    "a pool that overlaps": (
+        lambda: small(lambda g: g.node("MaxPool", kernel_shape=[2], strides=[1])),
+        "has windows of [2] every [1]",
+    ),
+    "a pool longer than its input": (
+        lambda: small(lambda g: g.node("MaxPool", kernel_shape=[9], strides=[9])),
+        "has a window longer than its input",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_the_engine_cannot_take_is_named(tmp_path, name):
+    make, part = REFUSED[name]
+    path = make().save(tmp_path / "graph.onnx", 2)
+    with pytest.raises(CannotCompile) as caught:
+        compile_model(path)
+    assert part in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_graph_with_a_cycle_is_refused(tmp_path):
+    graph = small()
+    graph.nodes[3].input[0] = graph.nodes[-1].output[0]
+    with pytest.raises(AmcError, match="is not a valid ONNX file"):
+        compile_model(graph.save(tmp_path / "cycle.onnx", 2))
+
+
+def test_auto_takes_onnxruntime_where_the_engine_cannot(tmp_path):
+    path = write_model(tmp_path / "float.onnx")
+    assert load_model(path).runtime.name == "onnxruntime"
+    with pytest.raises(AmcError, match="the engine cannot take the model .*: the node"):
+        load_model(path, runtime="native")
+
+
+def test_a_file_of_other_channels_is_refused(tmp_path):
+    graph = Graph(length=4, channels=1).quantise(0.5, -8, 7).node("Flatten", axis=1)
+    path = graph.node("Gemm", graph.weights(np.ones((2, 4), np.int64), 0.5), transB=1).save(tmp_path / "one.onnx", 2)
+    with pytest.raises(AmcError, match="takes 1 channels"):
+        NativeRuntime(path, 1)
+
+
+def test_mutated_files_are_compiled_or_refused(tmp_path):
+    """For ten seconds: bytes of a released file are changed, cut or doubled; nothing but AmcError may come of it."""
+    whole = (MODELS / "vgg10-w4a4-first.onnx").read_bytes()
+    small_file = small().save(tmp_path / "small.onnx", 2).read_bytes()
+    generator, end, tried = random.Random(11), time.monotonic() + FUZZ_SECONDS, 0
+    while time.monotonic() < end:
+        content = bytearray(generator.choice((whole, small_file)))
+        for _ in range(generator.randint(1, 8)):
+            place = generator.randrange(len(content))
+            kind = generator.randrange(3)
+            if kind == 0:
+                content[place] = generator.randrange(256)
+            elif kind == 1:
+                del content[place : place + generator.randint(1, 20)]
+            else:
+                content[place:place] = content[place : place + generator.randint(1, 20)]
+        path = tmp_path / "mutated.onnx"
+        path.write_bytes(content)
+        tried += 1
+        try:
+            NativeRuntime(path, 1)
+        except AmcError as error:
+            assert "\n" not in str(error)
+    assert tried > 20
+
+
+def test_metadata_is_that_of_the_file(tmp_path):
+    path = small().save(tmp_path / "graph.onnx", 2, metadata={"amc.window": "4", "amc.classes": '["A", "B"]'})
+    runtime = NativeRuntime(path, 1)
+    assert runtime.metadata == {"amc.window": "4", "amc.classes": '["A", "B"]'}
+    assert (runtime.window, runtime.class_count) == (4, 2)
+    with pytest.raises(AmcError, match=r"the engine cannot take the windows: frames must have the shape \(N, 2, 4\)"):
+        runtime.run(np.zeros((1, 2, 5), np.float32))

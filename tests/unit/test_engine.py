@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The integer engine, on every instruction set of this machine, against the plainest executor."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gnuradio.amc import _engine
+from gnuradio.amc.errors import AmcError
+from gnuradio.amc.integer import Input, IntegerNetwork, Layer, Logits, Tensor
+from gnuradio.amc.native import build
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.helpers.quantised_models import execute, random_network
+
+TARGETS = _engine.targets()
+
+
+@pytest.fixture(autouse=True)
+def best_target():
+    yield
+    _engine.use_target(TARGETS[0])
+
+
+def same_as_defined(network, frames):
+    engine, (codes, logits) = build(network), execute(network, frames)
+    for target in TARGETS:
+        _engine.use_target(target)
+        for number, expected in enumerate(codes):
+            np.testing.assert_array_equal(engine.codes(frames, number), expected, err_msg=f"{target} tensor {number}")
+        np.testing.assert_array_equal(engine.run(frames), logits, err_msg=target)
+
+
+def test_the_scalar_form_is_among_the_targets():
+    assert "SCALAR" in TARGETS
+    assert _engine.target_in_use() == TARGETS[0]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(7, 4), (1, 1), (127, 8), (3, 2), (1000, 8)]))
+def test_every_target_computes_what_is_defined(seed, kind):
+    rng = np.random.default_rng(seed)
+    network = random_network(rng, *kind)
+    shape = (3, network.input.output.channels, network.input.output.length)
+    same_as_defined(network, (4 * rng.normal(size=shape)).astype(np.float32))
+
+
+def one_layer(weights, thresholds, largest=255, length=40):
+    """A layer of kernel 1 on one channel, whose codes 0..largest are the input's values."""
+    weights = np.asarray(weights, np.int16).reshape(len(weights), -1, 1)
+    channels = weights.shape[1]
+    tensor = Tensor(channels, length, largest, 0)
+    thresholds = np.asarray(thresholds, np.int32).reshape(len(weights), -1)
+    output = Tensor(len(weights), length, thresholds.shape[1], 0)
+    layer = Layer(output, weights, 1, (0, 0), 1, 1, thresholds)
+    logits = Logits(np.ones((2, len(weights) * length), np.int16), np.zeros(2, np.int32), *np.ones((2, 2), np.float32))
+    return IntegerNetwork(Input(tensor, 1.0, 0, largest), (layer,), logits)
+
+
+@pytest.mark.parametrize(
+    ("weights", "wide"),
+    [
+        ([[127, 1]], False),  # 128 x 255 = 32,640
+        ([[128, 0]], False),
+        ([[128, 1]], True),  # 32,895, beyond 16 bits
+        ([[-128, -1]], True),
+        ([[32767, 32767]], True),
+    ],
+)
+def test_sums_that_do_not_fit_16_bits_are_widened(weights, wide):
+    most = sum(weights[0]) * 255
+    network = one_layer(weights, [[most - 1, most] if most > 0 else [most, most + 1]])
+    assert build(network).is_wide(1) == wide
+    frames = np.full((2, 2, 40), 255, np.float32)
+    frames[1, 0, 7] = 254
+    same_as_defined(network, frames)
+    assert (build(network).codes(frames, 1)[0] == (2 if most > 0 else 1)).all()
+
+
+def test_sums_cancel_on_the_way_without_overflow():
+    """Two hundred products of one sign, then as many of the other."""
+    weights = [[127] * 100 + [-127] * 100]
+    network = one_layer(weights, [[0, 1]], largest=255)
+    same_as_defined(network, np.full((1, 200, 40), 255, np.float32))
+
+
+@given(st.lists(st.floats(width=32), min_size=1, max_size=70), st.sampled_from([0.25, 1.0, 0.3]))
+def test_the_input_is_rounded_as_onnx_says(values, scale):
+    """Half to even, clipped; infinities are the ends, what is no number is some code."""
+    signal = np.array(values, np.float32)
+    tensor = Tensor(1, len(signal), 15, 8)
+    network = replace(one_layer([[1]], [[1]], 15, len(signal)), input=Input(tensor, scale, -8, 7))
+    engine, number = build(network), ~np.isnan(signal)
+    with np.errstate(over="ignore"):
+        expected = np.clip(np.rint(signal / np.float32(scale)), -8, 7) + 8
+    for target in TARGETS:
+        _engine.use_target(target)
+        codes = engine.codes(signal[None, None], 0)[0, 0]
+        np.testing.assert_array_equal(codes[number], expected[number])
+        assert codes.max() <= 15
+
+
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 100])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_any_number_of_frames_and_threads(count, threads):
+    rng = np.random.default_rng(count)
+    network = random_network(rng)
+    frames = rng.normal(size=(count, network.input.output.channels, network.input.output.length)).astype(np.float32)
+    np.testing.assert_array_equal(build(network).run(frames, threads), execute(network, frames)[1])
+
+
+def test_no_frames_no_logits():
+    network = one_layer([[1]], [[1]])
+    assert build(network).run(np.zeros((0, 1, 40), np.float32)).shape == (0, 2)
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def broken(**changes):
+    network = one_layer([[1, 2]], [[1, 5]])
+    places = {"input": network.input, "layer": network.layers[0], "logits": network.logits}
+    for name, value in changes.items():
+        place, _, key = name.partition("_")
+        places[place] = replace(places[place], **{key: value})
+    return IntegerNetwork(places["input"], (places["layer"],), places["logits"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"input_scale": 0.0}, "scale of the input"),
+        ({"input_scale": float("nan")}, "scale of the input"),
+        ({"input_low": 5, "input_high": 9}, "around zero"),
+        ({"input_low": -200, "input_high": 200}, "around zero"),
+        ({"input_output": Tensor(0, 40, 255, 0)}, "empty"),
+        ({"input_output": Tensor(1 << 20, 1 << 20, 255, 0)}, "larger than the engine takes"),
+        ({"layer_stride": 0}, "a size of the layer is zero"),
+        ({"layer_groups": 3}, "groups"),
+        ({"layer_pool": 41}, "the pool is longer"),
+        ({"layer_padding": (1, 0)}, "the padding is as long as the kernel"),
+        ({"layer_weights": np.ones((1, 2, 41), np.int16)}, "the kernel is longer"),
+        ({"layer_weights": np.ones((1, 3, 1), np.int16)}, "weights and sizes disagree"),
+        ({"layer_weights": np.ones((1, 2), np.int16)}, "the shape (outputs, inputs, kernel)"),
+        (
+            {"input_output": Tensor(2, 80, 255, 0), "layer_weights": np.full((1, 2, 80), 32767, np.int16)},
+            "beyond 30 bits",
+        ),
+        ({"layer_thresholds": np.array([[5, 1]], np.int32)}, "thresholds do not rise"),
+        ({"layer_thresholds": np.array([[5], [6]], np.int32)}, "thresholds and codes disagree"),
+        ({"layer_thresholds": np.zeros((1, 300), np.int32)}, "the shape (outputs, codes)"),
+        ({"layer_output": Tensor(1, 40, 2, 7)}, "the code of zero"),
+        ({"logits_weights": np.ones((2, 3), np.int16)}, "weights and sizes disagree"),
+        ({"logits_scale": np.ones(3, np.float32)}, "weights and sizes disagree"),
+        ({"logits_shift": np.full(2, -(2**31), np.int32)}, "beyond 30 bits"),
+        ({"layer_stride": -1}, "the engine refuses the network"),
+    ],
+)
+def test_descriptions_that_do_not_fit_are_refused(changes, part):
+    with pytest.raises(AmcError, match="the engine refuses the network") as caught:
+        build(broken(**changes))
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(2, 40), (1, 3, 40), (1, 2, 41), (1, 1, 2, 40)])
+def test_frames_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"frames must have the shape \(N, 2, 40\)"):
+        build(broken()).run(np.zeros(shape, np.float32))
+
+
+def test_an_unknown_target_is_refused():
+    with pytest.raises(ValueError, match="no instruction set 'MMX'"):
+        _engine.use_target("MMX")
+    assert _engine.target_in_use() == TARGETS[0]
