@@ -80,6 +80,7 @@ PYBIND11_MODULE(_engine, module) {
                 return codes;
             },
             py::arg("frames"), py::arg("number"))
+        .def("rounded", &amc::Network::Rounded, py::arg("number"))
         .def("is_wide", &amc::Network::IsWide, py::arg("number"));
 
     module.def("targets", &amc::Targets);

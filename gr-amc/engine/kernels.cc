@@ -63,16 +63,23 @@ HWY_INLINE void PoolByTwo(T* sums, size_t pooled) {
     }
 }
 
+// Leaves the largest of every pool at the front; returns how many there are.
 template <typename T>
-void CodesOfRowOf(T* sums, size_t length, size_t pool, const T* limits, size_t count, uint8_t* codes) {
-    const hn::ScalableTag<T> d;
-    const hn::Rebind<uint8_t, decltype(d)> d8;
+HWY_INLINE size_t PoolRow(T* sums, size_t length, size_t pool) {
     const size_t pooled = length / pool;
     if (pool == 2) {
         PoolByTwo(sums, pooled);
     } else if (pool > 2) {
         for (size_t t = 0; t < pooled; ++t) sums[t] = *std::max_element(sums + t * pool, sums + (t + 1) * pool);
     }
+    return pooled;
+}
+
+template <typename T>
+void CountedCodes(T* sums, size_t length, size_t pool, const T* limits, size_t count, uint8_t* codes) {
+    const hn::ScalableTag<T> d;
+    const hn::Rebind<uint8_t, decltype(d)> d8;
+    const size_t pooled = PoolRow(sums, length, pool);
     for (size_t t = 0; t < pooled; t += hn::Lanes(d)) {
         const auto sum = hn::LoadU(d, sums + t);
         auto code = hn::Zero(d);
@@ -84,6 +91,19 @@ void CodesOfRowOf(T* sums, size_t length, size_t pool, const T* limits, size_t c
     }
 }
 
+void RoundedCodes(int16_t* sums, size_t length, size_t pool, const Rounding& rounding, uint8_t* codes) {
+    const hn::ScalableTag<int16_t> d;
+    const hn::Rebind<uint8_t, decltype(d)> d8;
+    const size_t pooled = PoolRow(sums, length, pool);
+    const auto factor = hn::Set(d, rounding.factor), offset = hn::Set(d, rounding.offset);
+    const auto low = hn::Set(d, rounding.low), high = hn::Set(d, rounding.high), centre = hn::Set(d, rounding.centre);
+    for (size_t t = 0; t < pooled; t += hn::Lanes(d)) {
+        const auto clipped = hn::Min(hn::Max(hn::LoadU(d, sums + t), low), high);
+        const auto half = hn::MulHigh(hn::ShiftLeftSame(hn::Sub(clipped, centre), rounding.shift), factor);
+        hn::StoreU(hn::DemoteTo(d8, hn::ShiftRightSame(hn::Add(half, offset), rounding.fraction)), d8, codes + t);
+    }
+}
+
 void SumRow16(const uint8_t* codes, const Tap* taps, size_t count, size_t length, int16_t* sums) {
     SumRowOf(codes, taps, count, length, sums);
 }
@@ -92,12 +112,12 @@ void SumRow32(const uint8_t* codes, const Tap* taps, size_t count, size_t length
     SumRowOf(codes, taps, count, length, sums);
 }
 
-void CodesOfRow16(int16_t* sums, size_t length, size_t pool, const int16_t* limits, size_t count, uint8_t* codes) {
-    CodesOfRowOf(sums, length, pool, limits, count, codes);
+void CountedCodes16(int16_t* sums, size_t length, size_t pool, const int16_t* limits, size_t count, uint8_t* codes) {
+    CountedCodes(sums, length, pool, limits, count, codes);
 }
 
-void CodesOfRow32(int32_t* sums, size_t length, size_t pool, const int32_t* limits, size_t count, uint8_t* codes) {
-    CodesOfRowOf(sums, length, pool, limits, count, codes);
+void CountedCodes32(int32_t* sums, size_t length, size_t pool, const int32_t* limits, size_t count, uint8_t* codes) {
+    CountedCodes(sums, length, pool, limits, count, codes);
 }
 
 void QuantiseRowOf(const float* values, size_t length, float scale, float low, float high, uint8_t* codes) {
@@ -123,8 +143,9 @@ namespace amc {
 
 HWY_EXPORT(SumRow16);
 HWY_EXPORT(SumRow32);
-HWY_EXPORT(CodesOfRow16);
-HWY_EXPORT(CodesOfRow32);
+HWY_EXPORT(CountedCodes16);
+HWY_EXPORT(CountedCodes32);
+HWY_EXPORT(RoundedCodes);
 HWY_EXPORT(QuantiseRowOf);
 
 void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, int16_t* sums) {
@@ -136,11 +157,15 @@ void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, i
 }
 
 void CodesOfRow(int16_t* sums, size_t length, size_t pool, const std::vector<int16_t>& limits, uint8_t* codes) {
-    HWY_DYNAMIC_DISPATCH(CodesOfRow16)(sums, length, pool, limits.data(), limits.size(), codes);
+    HWY_DYNAMIC_DISPATCH(CountedCodes16)(sums, length, pool, limits.data(), limits.size(), codes);
 }
 
 void CodesOfRow(int32_t* sums, size_t length, size_t pool, const std::vector<int32_t>& limits, uint8_t* codes) {
-    HWY_DYNAMIC_DISPATCH(CodesOfRow32)(sums, length, pool, limits.data(), limits.size(), codes);
+    HWY_DYNAMIC_DISPATCH(CountedCodes32)(sums, length, pool, limits.data(), limits.size(), codes);
+}
+
+void CodesOfRow(int16_t* sums, size_t length, size_t pool, const Rounding& rounding, uint8_t* codes) {
+    HWY_DYNAMIC_DISPATCH(RoundedCodes)(sums, length, pool, rounding, codes);
 }
 
 void QuantiseRow(const float* values, size_t length, float scale, int low, int high, uint8_t* codes) {

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "rounding.h"
+
 namespace amc {
 
 // A weight that is not zero, and where its codes begin, counted from the first code of the tensor.
@@ -27,6 +29,9 @@ void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, i
 // The sums are overwritten.
 void CodesOfRow(int16_t* sums, size_t length, size_t pool, const std::vector<int16_t>& limits, uint8_t* codes);
 void CodesOfRow(int32_t* sums, size_t length, size_t pool, const std::vector<int32_t>& limits, uint8_t* codes);
+
+// The same in fixed point.
+void CodesOfRow(int16_t* sums, size_t length, size_t pool, const Rounding& rounding, uint8_t* codes);
 
 // codes[t] = clip(round-half-even(values[t] / scale), low, high) - low; what is no number becomes 0.
 void QuantiseRow(const float* values, size_t length, float scale, int low, int high, uint8_t* codes);

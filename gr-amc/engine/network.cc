@@ -30,12 +30,16 @@ void CheckTensor(const Tensor& tensor) {
     Require(tensor.zero >= 0 && tensor.zero <= tensor.largest, "the code of zero is none of the codes");
 }
 
-// The largest magnitude of any sum of some of the products: no order of adding exceeds it.
-int64_t Reach(const int16_t* weights, size_t count, int largest) {
-    int64_t up = 0, down = 0;
-    for (size_t i = 0; i < count; ++i) (weights[i] > 0 ? up : down) += weights[i];
-    return std::max(up, -down) * largest;
-}
+// Between these lies any sum of some of the products, so that no order of adding exceeds them.
+struct Reach {
+    int64_t least = 0;
+    int64_t most = 0;
+
+    Reach(const int16_t* weights, size_t count, int largest) {
+        for (size_t i = 0; i < count; ++i) (weights[i] > 0 ? most : least) += weights[i] * largest;
+    }
+    int64_t Magnitude() const { return std::max(most, -least); }
+};
 
 // A sum reaches a threshold where it exceeds the integer below it. Sums never get to the ends of their type.
 template <typename T>
@@ -122,7 +126,7 @@ void Network::Add(const Convolution& layer) {
     const size_t each = inputs * layer.kernel;
     int64_t reach = 0;
     for (size_t o = 0; o < layer.outputs; ++o) {
-        reach = std::max(reach, Reach(&layer.weights[o * each], each, input.largest));
+        reach = std::max(reach, Reach(&layer.weights[o * each], each, input.largest).Magnitude());
         const int32_t* begin = &layer.thresholds[o * levels];
         Require(std::is_sorted(begin, begin + levels), "thresholds do not rise");
     }
@@ -156,6 +160,9 @@ void Network::Add(const Convolution& layer) {
             made.limits32.push_back(Limits<int32_t>(begin, levels));
         } else {
             made.limits16.push_back(Limits<int16_t>(begin, levels));
+            const Reach sums(&layer.weights[o * each], each, input.largest);
+            made.roundings.push_back(
+                FindRounding(made.limits16[o], static_cast<int>(sums.least), static_cast<int>(sums.most)));
         }
     }
     if (!made.linear) {
@@ -175,7 +182,7 @@ void Network::Finish(const Logits& logits) {
     Require(logits.weights.size() == classes * features && logits.scale.size() == classes && logits.offset.size() == classes,
             "weights and sizes disagree");
     for (size_t c = 0; c < classes; ++c) {
-        Require(Reach(&logits.weights[c * features], features, input.largest) + std::abs(int64_t{logits.shift[c]}) <= kLargestSum,
+        Require(Reach(&logits.weights[c * features], features, input.largest).Magnitude() + std::abs(int64_t{logits.shift[c]}) <= kLargestSum,
                 "sums go beyond 30 bits");
         auto& taps = logit_taps_.emplace_back();
         for (size_t f = 0; f < features; ++f) {
@@ -202,11 +209,25 @@ void Network::PlaceRow(const uint8_t* codes, size_t number, size_t channel, uint
     }
 }
 
-template <typename T>
-void Network::MakeRow(const Layer& layer, const std::vector<T>& limits, const std::vector<Tap>& taps,
-                      const uint8_t* codes, size_t sums, T* row, uint8_t* made) const {
-    SumRow(codes, taps, sums, row);
-    CodesOfRow(row, sums, layer.pool, limits, made);
+// One output of a layer: its sums from "codes" on, and the codes that they make.
+void Network::MakeRow(const Layer& layer, size_t output, const uint8_t* codes, size_t sums, Scratch& scratch,
+                      uint8_t* made) const {
+    if (layer.wide) {
+        SumRow(codes, layer.taps[output], sums, scratch.sums32.data());
+        CodesOfRow(scratch.sums32.data(), sums, layer.pool, layer.limits32[output], made);
+        return;
+    }
+    SumRow(codes, layer.taps[output], sums, scratch.sums16.data());
+    if (const auto& rounding = layer.roundings[output]) {
+        CodesOfRow(scratch.sums16.data(), sums, layer.pool, *rounding, made);
+    } else {
+        CodesOfRow(scratch.sums16.data(), sums, layer.pool, layer.limits16[output], made);
+    }
+}
+
+size_t Network::Rounded(size_t number) const {
+    const auto& roundings = layers_.at(number - 1).roundings;
+    return std::count_if(roundings.begin(), roundings.end(), [](const auto& rounding) { return rounding.has_value(); });
 }
 
 // The convolutions of one frame, up to tensor number "last", which becomes a column of the block.
@@ -219,14 +240,7 @@ void Network::RunFrame(const float* frame, size_t column, size_t last, Scratch& 
                 QuantiseRow(scratch.signal.data(), tensor.length, scale_, low_, high_, scratch.made.data());
             } else {
                 const Layer& layer = layers_[number - 1];
-                const uint8_t* from = scratch.tensors[number - 1].data();
-                if (layer.wide) {
-                    MakeRow(layer, layer.limits32[channel], layer.taps[channel], from, layer.sums,
-                            scratch.sums32.data(), scratch.made.data());
-                } else {
-                    MakeRow(layer, layer.limits16[channel], layer.taps[channel], from, layer.sums,
-                            scratch.sums16.data(), scratch.made.data());
-                }
+                MakeRow(layer, channel, scratch.tensors[number - 1].data(), layer.sums, scratch, scratch.made.data());
             }
             if (number < last) {
                 PlaceRow(scratch.made.data(), number, channel, scratch.tensors[number].data());
@@ -243,12 +257,7 @@ void Network::RunLinear(size_t last, Scratch& scratch) const {
     for (size_t number = linear_from_; number < last; ++number) {
         const Layer& layer = layers_[number];
         for (size_t o = 0; o < layer.taps.size(); ++o) {
-            uint8_t* made = scratch.next_columns.data() + o * kBlock;
-            if (layer.wide) {
-                MakeRow(layer, layer.limits32[o], layer.taps[o], scratch.columns.data(), kBlock, scratch.sums32.data(), made);
-            } else {
-                MakeRow(layer, layer.limits16[o], layer.taps[o], scratch.columns.data(), kBlock, scratch.sums16.data(), made);
-            }
+            MakeRow(layer, o, scratch.columns.data(), kBlock, scratch, scratch.next_columns.data() + o * kBlock);
         }
         std::swap(scratch.columns, scratch.next_columns);
     }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "kernels.h"
@@ -64,6 +65,8 @@ class Network {
     size_t Classes() const { return classes_; }
     // Whether the sums of a layer, counted from 1, need 32 bits.
     bool IsWide(size_t number) const { return layers_.at(number - 1).wide; }
+    // How many outputs of a layer are rounded in fixed point; the others count thresholds.
+    size_t Rounded(size_t number) const;
 
    private:
     // How a tensor lies in memory: rows of codes with room around them that holds the code of zero.
@@ -76,6 +79,7 @@ class Network {
     struct Layer {
         std::vector<std::vector<Tap>> taps;  // for each output
         std::vector<std::vector<int16_t>> limits16;
+        std::vector<std::optional<Rounding>> roundings;  // where one does what counting limits16 does
         std::vector<std::vector<int32_t>> limits32;
         bool wide;
         bool linear;
@@ -89,9 +93,8 @@ class Network {
     void RunFrame(const float* frame, size_t column, size_t last, Scratch& scratch) const;
     void RunLinear(size_t last, Scratch& scratch) const;
     void RunLogits(size_t count, float* logits, Scratch& scratch) const;
-    template <typename T>
-    void MakeRow(const Layer& layer, const std::vector<T>& limits, const std::vector<Tap>& taps, const uint8_t* codes,
-                 size_t sums, T* row, uint8_t* made) const;
+    void MakeRow(const Layer& layer, size_t output, const uint8_t* codes, size_t sums, Scratch& scratch,
+                 uint8_t* made) const;
     void PlaceRow(const uint8_t* codes, size_t number, size_t channel, uint8_t* tensor) const;
     std::unique_ptr<Scratch> Borrow() const;
     void GiveBack(std::unique_ptr<Scratch> scratch) const;

@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from gnuradio.amc import _engine
+from gnuradio.amc.compiler import compile_model
 from gnuradio.amc.errors import AmcError
 from gnuradio.amc.integer import Input, IntegerNetwork, Layer, Logits, Tensor
+from gnuradio.amc.model import MODELS
 from gnuradio.amc.native import build
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +77,21 @@ def test_sums_that_do_not_fit_16_bits_are_widened(weights, wide):
     frames[1, 0, 7] = 254
     same_as_defined(network, frames)
     assert (build(network).codes(frames, 1)[0] == (2 if most > 0 else 1)).all()
+
+
+@given(st.integers(1, 127), st.floats(0.002, 0.5), st.floats(-40, 40), st.sampled_from([1, 3, 15, 63]))
+def test_codes_in_fixed_point_are_those_counted(weight, slope, offset, largest):
+    """Every reachable sum, with steps as evenly spaced as batch normalisation makes them."""
+    steps = np.ceil((np.arange(1, largest + 1) - 0.5 - offset) / slope)
+    network = one_layer([[weight], [-weight]], np.clip([steps, steps], -(2**31), 2**31 - 1), length=256)
+    same_as_defined(network, np.arange(256, dtype=np.float32).reshape(1, 1, 256))
+
+
+def test_most_outputs_of_a_released_network_are_rounded_in_fixed_point():
+    network = compile_model(MODELS / "vgg10-w4a4-first.onnx")
+    engine = build(network)
+    outputs = [layer.output.channels for layer in network.layers]
+    assert sum(engine.rounded(number) for number in range(1, 10)) > 0.8 * sum(outputs)
 
 
 def test_sums_cancel_on_the_way_without_overflow():

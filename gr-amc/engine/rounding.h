@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// From sums to codes in fixed point, where that is proved to be the same as counting limits.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace amc {
+
+// code = (high half of (((clip(sum, low, high) - centre) << shift) * factor) + offset) >> fraction, all in 16 bits.
+struct Rounding {
+    int16_t low;
+    int16_t high;
+    int16_t centre;
+    int16_t factor;
+    int16_t offset;
+    int shift;
+    int fraction;
+};
+
+// The rounding that gives, for every sum from least to most, how many of the rising limits it exceeds; none where no
+// one of this form does. Both sides of every step are compared, and between steps neither of the two can change,
+// because both never fall where sums rise.
+std::optional<Rounding> FindRounding(const std::vector<int16_t>& limits, int least, int most);
+
+}  // namespace amc
