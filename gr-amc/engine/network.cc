@@ -116,6 +116,7 @@ void Network::Add(const Convolution& layer) {
     Require(layer.padding_left < layer.kernel && layer.padding_right < layer.kernel, "the padding is as long as the kernel");
     const size_t padded = input.length + layer.padding_left + layer.padding_right;
     Require(layer.kernel <= padded, "the kernel is longer than the input");
+    Require(layer.stride <= padded, "the stride is longer than the input");
     const size_t sums = (padded - layer.kernel) / layer.stride + 1;
     Require(layer.pool <= sums, "the pool is longer than the row");
     const Tensor output{layer.outputs, sums / layer.pool, layer.largest, layer.zero};
@@ -140,6 +141,7 @@ void Network::Add(const Convolution& layer) {
     made.sums = sums;
     made.pool = layer.pool;
     Rows rows{layer.padding_left, RoundUp(padded / layer.stride + 1, 64), layer.stride};
+    Require(input.channels * rows.phases <= 4 * kLargestSize / rows.pitch, "the layer is larger than the engine takes");
     made.taps.resize(layer.outputs);
     for (size_t o = 0; o < layer.outputs; ++o) {
         const size_t first = o / (layer.outputs / layer.groups) * inputs;

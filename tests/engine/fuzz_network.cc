@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// Random descriptions of networks, most of them sound and some absurd, through the engine built with sanitizers: each is
+// refused with std::invalid_argument, or runs on every instruction set with the same logits.
+//
+//   fuzz_network SECONDS SEED
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <random>
+#include <stdexcept>
+
+#include "network.h"
+
+namespace {
+
+std::mt19937_64 generator;
+
+int Draw(int low, int high) { return std::uniform_int_distribution<int>(low, high)(generator); }
+
+bool Rarely() { return Draw(0, 60) == 0; }
+
+// A size that is now and then one that nobody means.
+size_t Size(int low, int high) {
+    static const size_t absurd[] = {0, 1, size_t{1} << 31, size_t{1} << 62, std::numeric_limits<size_t>::max()};
+    return Rarely() ? absurd[Draw(0, 4)] : static_cast<size_t>(Draw(low, high));
+}
+
+std::vector<int16_t> Weights(size_t count) {
+    const int heaviest = Rarely() ? 32767 : Draw(1, 127);
+    std::vector<int16_t> weights(count);
+    for (auto& weight : weights) weight = static_cast<int16_t>(Draw(0, 3) ? 0 : Draw(-heaviest, heaviest));
+    return weights;
+}
+
+amc::Convolution Layer(const amc::Tensor& input) {
+    amc::Convolution layer;
+    const bool linear = Draw(0, 3) == 0;
+    layer.groups = input.channels % 2 == 0 && Draw(0, 1) ? 2 : 1;
+    layer.outputs = layer.groups * static_cast<size_t>(Draw(1, 5));
+    layer.kernel = linear ? input.length : Size(1, 7);
+    layer.stride = linear ? 1 : Size(1, 3);
+    layer.padding_left = linear ? 0 : Size(0, 2);
+    layer.padding_right = linear ? 0 : Size(0, 2);
+    layer.pool = linear ? 1 : Size(1, 3);
+    layer.largest = Rarely() ? Draw(-1, 300) : Draw(1, 20);
+    layer.zero = Rarely() ? Draw(-1, 300) : 0;
+    const size_t inputs = input.channels / layer.groups;
+    const bool small = layer.kernel < 4096 && layer.largest > 0;
+    layer.weights = Weights(small && !Rarely() ? layer.outputs * inputs * layer.kernel : static_cast<size_t>(Draw(0, 50)));
+    for (size_t o = 0; small && o < layer.outputs; ++o) {
+        int threshold = Draw(-3000, 0);
+        for (int k = 0; k < layer.largest; ++k) {
+            layer.thresholds.push_back(Rarely() ? std::numeric_limits<int32_t>::max() : threshold);
+            threshold += Draw(0, 300);
+        }
+    }
+    return layer;
+}
+
+amc::Logits Last(const amc::Tensor& input) {
+    const size_t classes = Size(1, 5), few = classes < 10 ? classes : 1;
+    amc::Logits logits;
+    logits.weights = Weights(few * input.channels * input.length);
+    logits.shift.assign(few, Rarely() ? std::numeric_limits<int32_t>::min() : Draw(-100, 100));
+    logits.scale.assign(few, 0.25f);
+    logits.offset.assign(Rarely() ? classes % 100 : few, 1.0f);
+    return logits;
+}
+
+std::vector<float> Frames(const amc::Tensor& input, size_t count) {
+    std::vector<float> frames(count * input.channels * input.length);
+    for (auto& value : frames) value = std::normal_distribution<float>(0, 3)(generator);
+    if (Rarely()) frames[0] = std::numeric_limits<float>::quiet_NaN();
+    if (Rarely()) frames.back() = std::numeric_limits<float>::infinity();
+    return frames;
+}
+
+// Whether the network was sound; ends the program where two instruction sets differ.
+bool Try() {
+    try {
+        const int low = Rarely() ? Draw(-400, 400) : -8;
+        amc::Network network(Rarely() ? Size(1, 4) : 2, Size(1, 150), Rarely() ? -1.0f : 0.25f, low, low + 15);
+        size_t layers = 0;
+        for (const size_t wanted = static_cast<size_t>(Draw(1, 4)); layers < wanted; ++layers) {
+            network.Add(Layer(network.At(layers)));
+        }
+        network.Finish(Last(network.At(layers)));
+        const size_t count = static_cast<size_t>(Draw(0, 70));
+        const auto frames = Frames(network.At(0), count + 1);
+        std::vector<float> first;
+        for (const auto& target : amc::Targets()) {
+            amc::UseTarget(target);
+            std::vector<float> logits(count * network.Classes());
+            network.Run(frames.data(), count, logits.data(), static_cast<size_t>(Draw(1, 3)));
+            if (first.empty()) first = logits;
+            if (logits != first) {
+                std::fprintf(stderr, "%s differs from %s\n", target.c_str(), amc::Targets().front().c_str());
+                std::exit(1);
+            }
+        }
+        return true;
+    } catch (const std::invalid_argument&) {
+        return false;
+    }
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    if (count != 3) return 2;
+    generator.seed(std::strtoull(arguments[2], nullptr, 10));
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(std::atoi(arguments[1]));
+    int sound = 0, refused = 0;
+    while (std::chrono::steady_clock::now() < end) ++(Try() ? sound : refused);
+    std::printf("%d networks ran, %d were refused\n", sound, refused);
+    return sound > 10 && refused > 10 ? 0 : 1;
+}
