@@ -116,8 +116,8 @@ void Network::Add(const Convolution& layer) {
     Require(layer.padding_left < layer.kernel && layer.padding_right < layer.kernel, "the padding is as long as the kernel");
     const size_t padded = input.length + layer.padding_left + layer.padding_right;
     Require(layer.kernel <= padded, "the kernel is longer than the input");
-    Require(layer.stride <= padded, "the stride is longer than the input");
-    const size_t sums = (padded - layer.kernel) / layer.stride + 1;
+    const size_t stride = std::min(layer.stride, padded);  // a longer one leaves one sum too
+    const size_t sums = (padded - layer.kernel) / stride + 1;
     Require(layer.pool <= sums, "the pool is longer than the row");
     const Tensor output{layer.outputs, sums / layer.pool, layer.largest, layer.zero};
     CheckTensor(output);
@@ -140,7 +140,7 @@ void Network::Add(const Convolution& layer) {
     Require(made.linear || linear_from_ == layers_.size(), "a convolution follows a linear layer");
     made.sums = sums;
     made.pool = layer.pool;
-    Rows rows{layer.padding_left, RoundUp(padded / layer.stride + 1, 64), layer.stride};
+    Rows rows{layer.padding_left, RoundUp(padded / stride + 1, 64), stride};
     Require(input.channels * rows.phases <= 4 * kLargestSize / rows.pitch, "the layer is larger than the engine takes");
     made.taps.resize(layer.outputs);
     for (size_t o = 0; o < layer.outputs; ++o) {
@@ -150,8 +150,8 @@ void Network::Add(const Convolution& layer) {
                 const int16_t weight = layer.weights[o * each + i * layer.kernel + k];
                 if (weight == 0) continue;
                 const size_t row = made.linear ? (first + i) * input.length + k
-                                               : ((first + i) * rows.phases + k % layer.stride);
-                const size_t offset = made.linear ? row * kBlock : row * rows.pitch + k / layer.stride;
+                                               : ((first + i) * rows.phases + k % stride);
+                const size_t offset = made.linear ? row * kBlock : row * rows.pitch + k / stride;
                 Require(offset <= static_cast<size_t>(std::numeric_limits<int32_t>::max()),
                         "the layer is larger than the engine takes");
                 made.taps[o].push_back({static_cast<int32_t>(offset), weight});

@@ -153,7 +153,6 @@ def broken(**changes):
         ({"input_output": Tensor(0, 40, 255, 0)}, "empty"),
         ({"input_output": Tensor(1 << 20, 1 << 20, 255, 0)}, "larger than the engine takes"),
         ({"layer_stride": 0}, "a size of the layer is zero"),
-        ({"layer_stride": 41}, "the stride is longer"),
         ({"layer_groups": 3}, "groups"),
         ({"layer_pool": 41}, "the pool is longer"),
         ({"layer_padding": (1, 0)}, "the padding is as long as the kernel"),
