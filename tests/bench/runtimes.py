@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""onnxruntime on the shipped network and on its float32 counterpart."""
+"""The shipped network on the engine and on onnxruntime, and its float32 counterpart."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from gnuradio.amc.compiler import CannotCompile, compile_model
 from gnuradio.amc.errors import AmcError
-from gnuradio.amc.runtime import OnnxRuntime
+from gnuradio.amc.native import NativeRuntime
+from gnuradio.amc.runtime import OnnxRuntime, Runtime
 from torch import nn
 
 from .measure import Effort, interleaved, megasamples_per_second, ratios, summary
@@ -18,75 +22,75 @@ LARGEST_DIFFERENCE = 1e-4
 """Of a logit from that of torch, relative to the largest one: float32 sums in another order."""
 
 
-def _in_batches(runtime: OnnxRuntime, windows: np.ndarray, batch: int) -> np.ndarray:
+Opener = Callable[[int], Runtime]  # from a number of threads
+
+
+def openers(shipped: Path, float32: Path) -> dict[str, Opener]:
+    """What is compared, by name, the best first; without the engine where it cannot take the shipped network."""
+    found: dict[str, Opener] = {}
+    with suppress(CannotCompile):
+        compile_model(shipped)
+        found["engine"] = partial(NativeRuntime, shipped)
+    return found | {"onnxruntime": partial(OnnxRuntime, shipped), "float32": partial(OnnxRuntime, float32)}
+
+
+def _in_batches(runtime: Runtime, windows: np.ndarray, batch: int) -> np.ndarray:
     return np.concatenate([runtime.run(windows[at : at + batch]) for at in range(0, len(windows), batch)])
 
 
-def verify(shipped: Path, float32: Path, network: nn.Module, windows: np.ndarray) -> list[str]:
+def verify(opened: dict[str, Opener], network: nn.Module, windows: np.ndarray) -> list[str]:
     """Sentences on what agrees; raises AmcError where the answers differ.
 
-    ``windows`` float32 (n, 2, window). The shipped network must name the same classes at every batch
-    and number of threads, the float32 one must compute what torch does.
+    ``windows`` float32 (n, 2, window). The shipped network must name the same classes on every runtime, at every
+    batch and number of threads, and the float32 one must compute what torch does.
     """
     with torch.inference_mode():
         expected = network(torch.from_numpy(windows)).numpy()
     scale = np.abs(expected).max()
-    labels = _in_batches(OnnxRuntime(shipped, 1), windows, BATCHES[-1]).argmax(1)
+    labels = _in_batches(opened["onnxruntime"](1), windows, BATCHES[-1]).argmax(1)
     largest = 0.0
-    for threads in THREADS:
-        quantised, plain = OnnxRuntime(shipped, threads), OnnxRuntime(float32, threads)
-        for batch in BATCHES:
-            where = f"batch {batch}, threads {threads}"
-            different = int((_in_batches(quantised, windows, batch).argmax(1) != labels).sum())
-            if different:
-                raise AmcError(
-                    f"{shipped} names {different} of {len(windows)} windows otherwise at {where} than at "
-                    f"batch {BATCHES[-1]}, threads 1."
-                )
-            largest = max(largest, float(np.abs(_in_batches(plain, windows, batch) - expected).max() / scale))
-            if not largest <= LARGEST_DIFFERENCE:
-                raise AmcError(
-                    f"the float32 network differs from torch by {largest:.1e} of its largest logit at {where}."
-                )
+    for name, opener in opened.items():
+        for threads in THREADS:
+            runtime = opener(threads)
+            for batch in BATCHES:
+                where = f"{name} at batch {batch}, threads {threads}"
+                logits = _in_batches(runtime, windows, batch)
+                if name == "float32":
+                    largest = max(largest, float(np.abs(logits - expected).max() / scale))
+                    if not largest <= LARGEST_DIFFERENCE:
+                        raise AmcError(f"{where} differs from torch by {largest:.1e} of its largest logit.")
+                elif different := int((logits.argmax(1) != labels).sum()):
+                    raise AmcError(f"{where} names {different} of {len(windows)} windows otherwise than onnxruntime.")
+    same = " and ".join(name for name in opened if name != "float32")
     return [
-        f"the shipped network names the same class for each of {len(windows)} windows at every batch and thread count",
+        f"{same} name the same class for each of {len(windows)} windows at every batch and thread count",
         f"the float32 network gives torch's logits (largest difference {largest:.1e} of the largest logit)",
     ]
 
 
-def measure(shipped: Path, float32: Path, windows: np.ndarray, effort: Effort) -> tuple[list[dict], list[dict]]:
-    """Ratios, and Msps of both networks at each batch and number of threads."""
-    runtimes = {
-        (network, threads): OnnxRuntime(path, threads)
-        for threads in THREADS
-        for network, path in (("shipped", shipped), ("float32", float32))
-    }
+def measure(opened: dict[str, Opener], windows: np.ndarray, effort: Effort) -> tuple[list[dict], list[dict]]:
+    """Ratios, and Msps of each at each batch and number of threads."""
+    runtimes = {(name, threads): opener(threads) for threads in THREADS for name, opener in opened.items()}
     variants = {
-        (network, batch, threads): partial(
-            megasamples_per_second, runtimes[network, threads].run, windows[:batch], effort.runtime_seconds
+        (name, batch, threads): partial(
+            megasamples_per_second, runtimes[name, threads].run, windows[:batch], effort.runtime_seconds
         )
         for batch in BATCHES
         for threads in THREADS
-        for network in ("shipped", "float32")
+        for name in opened
     }
     figures = interleaved(variants, effort.runtime_repetitions)
+    best, *others = opened
     compared = [
-        (
-            f"shipped / float32, batch {batch}, threads {threads}",
-            ("shipped", batch, threads),
-            ("float32", batch, threads),
-        )
+        (f"{best} / {other}, batch {batch}, threads {threads}", (best, batch, threads), (other, batch, threads))
+        for other in others
         for batch in BATCHES
         for threads in THREADS
     ]
-    compared += [
-        (f"shipped, 2 threads / 1, batch {batch}", ("shipped", batch, 2), ("shipped", batch, 1)) for batch in BATCHES
-    ]
-    compared += [
-        (f"shipped, batch {batch} / 1, threads 1", ("shipped", batch, 1), ("shipped", 1, 1)) for batch in BATCHES[1:]
-    ]
+    compared += [(f"{best}, 2 threads / 1, batch {batch}", (best, batch, 2), (best, batch, 1)) for batch in BATCHES]
+    compared += [(f"{best}, batch {batch} / 1, threads 1", (best, batch, 1), (best, 1, 1)) for batch in BATCHES[1:]]
     table = [
-        {"network": network, "batch": batch, "threads": threads, "msps": summary(values)}
-        for (network, batch, threads), values in figures.items()
+        {"network": name, "batch": batch, "threads": threads, "msps": summary(values)}
+        for (name, batch, threads), values in figures.items()
     ]
     return [{"name": name, **ratios(figures[above], figures[below])} for name, above, below in compared], table

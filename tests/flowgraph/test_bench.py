@@ -37,7 +37,10 @@ def test_a_run_reports_every_figure(small_vgg10, tmp_path, capfd):
     assert len(report["verified"]) == 3
 
     both = {
-        (network, batch, threads) for network in ("shipped", "float32") for batch in (1, 8, 32) for threads in (1, 2)
+        (network, batch, threads)
+        for network in ("onnxruntime", "float32")
+        for batch in (1, 8, 32)
+        for threads in (1, 2)
     }
     assert {(row["network"], row["batch"], row["threads"]) for row in report["runtimes"]} == both
     assert {(row["what"], row["threads"]) for row in report["block"]} == {
