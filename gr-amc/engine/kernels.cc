@@ -91,16 +91,58 @@ void CountedCodes(T* sums, size_t length, size_t pool, const T* limits, size_t c
     }
 }
 
+// A rounding with its numbers in all lanes.
+struct RoundingVectors {
+    using D = hn::ScalableTag<int16_t>;
+    hn::Vec<D> low, high, centre, factor, offset;
+    int shift, fraction;
+
+    HWY_INLINE explicit RoundingVectors(const Rounding& rounding)
+        : low(hn::Set(D(), rounding.low)),
+          high(hn::Set(D(), rounding.high)),
+          centre(hn::Set(D(), rounding.centre)),
+          factor(hn::Set(D(), rounding.factor)),
+          offset(hn::Set(D(), rounding.offset)),
+          shift(rounding.shift),
+          fraction(rounding.fraction) {}
+
+    HWY_INLINE hn::Vec<D> operator()(hn::Vec<D> sum) const {
+        const auto clipped = hn::Min(hn::Max(sum, low), high);
+        const auto half = hn::MulHigh(hn::ShiftLeftSame(hn::Sub(clipped, centre), shift), factor);
+        return hn::ShiftRightSame(hn::Add(half, offset), fraction);
+    }
+};
+
+#if HWY_TARGET != HWY_SCALAR
+// Pools of two, without a shuffle before the end: the larger of each pair of lanes is left in its even lane by one
+// vector and in its odd lane by the next, so that one rounding serves both.
+HWY_INLINE void RoundPairs(const int16_t* HWY_RESTRICT sums, size_t pooled, const RoundingVectors& round,
+                           uint8_t* HWY_RESTRICT codes) {
+    const hn::ScalableTag<int16_t> d;
+    const hn::Repartition<uint32_t, decltype(d)> d32;
+    const hn::Rebind<uint8_t, decltype(d32)> d8;
+    const size_t lanes = hn::Lanes(d), pairs = lanes / 2;
+    for (size_t t = 0; t < pooled; t += lanes) {
+        const auto first = hn::LoadU(d, sums + 2 * t), second = hn::LoadU(d, sums + 2 * t + lanes);
+        const auto even = hn::Max(first, hn::BitCast(d, hn::ShiftRight<16>(hn::BitCast(d32, first))));
+        const auto odd = hn::Max(second, hn::BitCast(d, hn::ShiftLeft<16>(hn::BitCast(d32, second))));
+        const auto code = hn::BitCast(d32, round(hn::OddEven(odd, even)));
+        hn::StoreU(hn::TruncateTo(d8, code), d8, codes + t);
+        hn::StoreU(hn::TruncateTo(d8, hn::ShiftRight<16>(code)), d8, codes + t + pairs);
+    }
+}
+#endif
+
 void RoundedCodes(int16_t* sums, size_t length, size_t pool, const Rounding& rounding, uint8_t* codes) {
+    const RoundingVectors round(rounding);
+#if HWY_TARGET != HWY_SCALAR
+    if (pool == 2) return RoundPairs(sums, length / 2, round, codes);
+#endif
     const hn::ScalableTag<int16_t> d;
     const hn::Rebind<uint8_t, decltype(d)> d8;
     const size_t pooled = PoolRow(sums, length, pool);
-    const auto factor = hn::Set(d, rounding.factor), offset = hn::Set(d, rounding.offset);
-    const auto low = hn::Set(d, rounding.low), high = hn::Set(d, rounding.high), centre = hn::Set(d, rounding.centre);
     for (size_t t = 0; t < pooled; t += hn::Lanes(d)) {
-        const auto clipped = hn::Min(hn::Max(hn::LoadU(d, sums + t), low), high);
-        const auto half = hn::MulHigh(hn::ShiftLeftSame(hn::Sub(clipped, centre), rounding.shift), factor);
-        hn::StoreU(hn::DemoteTo(d8, hn::ShiftRightSame(hn::Add(half, offset), rounding.fraction)), d8, codes + t);
+        hn::StoreU(hn::DemoteTo(d8, round(hn::LoadU(d, sums + t))), d8, codes + t);
     }
 }
 
