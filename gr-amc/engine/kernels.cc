@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
+#include <type_traits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels.cc"
@@ -15,41 +16,57 @@ namespace amc {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Tile vectors of sums stay in registers while all taps are added to them.
-template <size_t kTile, typename T>
-HWY_INLINE void SumTile(const uint8_t* HWY_RESTRICT codes, const Tap* taps, size_t count, T* HWY_RESTRICT sums) {
+// So many vectors of sums stay in registers while all taps are added to them.
+template <size_t kVectors, typename T, class V>
+HWY_INLINE void SumTile(const uint8_t* HWY_RESTRICT codes, const Tap* taps, size_t count, V& s0, V& s1, V& s2, V& s3) {
     const hn::ScalableTag<T> d;
     const hn::Rebind<uint8_t, decltype(d)> d8;
     const size_t lanes = hn::Lanes(d);
-    auto s0 = hn::Zero(d), s1 = hn::Zero(d), s2 = hn::Zero(d), s3 = hn::Zero(d);
+    s0 = s1 = s2 = s3 = hn::Zero(d);
     for (size_t i = 0; i < count; ++i) {
         const auto weight = hn::Set(d, static_cast<T>(taps[i].weight));
         const uint8_t* HWY_RESTRICT from = codes + taps[i].offset;
         s0 = hn::Add(s0, hn::Mul(weight, hn::PromoteTo(d, hn::LoadU(d8, from))));
-        if (kTile > 1) s1 = hn::Add(s1, hn::Mul(weight, hn::PromoteTo(d, hn::LoadU(d8, from + lanes))));
-        if (kTile > 2) {
+        if (kVectors > 1) s1 = hn::Add(s1, hn::Mul(weight, hn::PromoteTo(d, hn::LoadU(d8, from + lanes))));
+        if (kVectors > 2) {
             s2 = hn::Add(s2, hn::Mul(weight, hn::PromoteTo(d, hn::LoadU(d8, from + 2 * lanes))));
             s3 = hn::Add(s3, hn::Mul(weight, hn::PromoteTo(d, hn::LoadU(d8, from + 3 * lanes))));
         }
     }
+}
+
+template <size_t kVectors, typename T>
+HWY_INLINE void StoreTile(const uint8_t* codes, const Tap* taps, size_t count, T* HWY_RESTRICT sums) {
+    const hn::ScalableTag<T> d;
+    const size_t lanes = hn::Lanes(d);
+    hn::Vec<decltype(d)> s0, s1, s2, s3;
+    SumTile<kVectors, T>(codes, taps, count, s0, s1, s2, s3);
     hn::StoreU(s0, d, sums);
-    if (kTile > 1) hn::StoreU(s1, d, sums + lanes);
-    if (kTile > 2) {
+    if (kVectors > 1) hn::StoreU(s1, d, sums + lanes);
+    if (kVectors > 2) {
         hn::StoreU(s2, d, sums + 2 * lanes);
         hn::StoreU(s3, d, sums + 3 * lanes);
     }
 }
 
-template <typename T>
-void SumRowOf(const uint8_t* codes, const Tap* taps, size_t count, size_t length, T* sums) {
+// Calls tile(number of vectors, first sum) for all sums of a row: four vectors at a time, fewer at its end.
+template <typename T, class Tile>
+HWY_INLINE void ForTiles(size_t length, const Tile& tile) {
     const size_t lanes = hn::Lanes(hn::ScalableTag<T>());
     size_t t = 0;
-    for (; t + 2 * lanes < length; t += 4 * lanes) SumTile<4>(codes + t, taps, count, sums + t);
+    for (; t + 2 * lanes < length; t += 4 * lanes) tile(std::integral_constant<size_t, 4>(), t);
     if (t + lanes < length) {
-        SumTile<2>(codes + t, taps, count, sums + t);
+        tile(std::integral_constant<size_t, 2>(), t);
     } else if (t < length) {
-        SumTile<1>(codes + t, taps, count, sums + t);
+        tile(std::integral_constant<size_t, 1>(), t);
     }
+}
+
+template <typename T>
+HWY_INLINE void SumRowOf(const uint8_t* codes, const Tap* taps, size_t count, size_t length, T* sums) {
+    ForTiles<T>(length, [&](auto vectors, size_t t) HWY_ATTR {
+        StoreTile<decltype(vectors)::value>(codes + t, taps, count, sums + t);
+    });
 }
 
 template <typename T>
@@ -76,18 +93,20 @@ HWY_INLINE size_t PoolRow(T* sums, size_t length, size_t pool) {
 }
 
 template <typename T>
-void CountedCodes(T* sums, size_t length, size_t pool, const T* limits, size_t count, uint8_t* codes) {
+HWY_INLINE void CountedRow(const uint8_t* codes, const Tap* taps, size_t count, size_t length, size_t pool,
+                           const T* limits, size_t levels, T* sums, uint8_t* made) {
     const hn::ScalableTag<T> d;
     const hn::Rebind<uint8_t, decltype(d)> d8;
+    SumRowOf(codes, taps, count, length, sums);
     const size_t pooled = PoolRow(sums, length, pool);
     for (size_t t = 0; t < pooled; t += hn::Lanes(d)) {
         const auto sum = hn::LoadU(d, sums + t);
         auto code = hn::Zero(d);
         // A comparison that holds is -1 in every bit.
-        for (size_t k = 0; k < count; ++k) {
+        for (size_t k = 0; k < levels; ++k) {
             code = hn::Sub(code, hn::VecFromMask(d, hn::Gt(sum, hn::Set(d, limits[k]))));
         }
-        hn::StoreU(hn::DemoteTo(d8, code), d8, codes + t);
+        hn::StoreU(hn::DemoteTo(d8, code), d8, made + t);
     }
 }
 
@@ -114,52 +133,57 @@ struct RoundingVectors {
 };
 
 #if HWY_TARGET != HWY_SCALAR
-// Pools of two, without a shuffle before the end: the larger of each pair of lanes is left in its even lane by one
-// vector and in its odd lane by the next, so that one rounding serves both.
-HWY_INLINE void RoundPairs(const int16_t* HWY_RESTRICT sums, size_t pooled, const RoundingVectors& round,
-                           uint8_t* HWY_RESTRICT codes) {
+// Pools of two of two vectors, without a shuffle before the end: the larger of each pair of lanes is left in its even
+// lane by the one and in its odd lane by the other, so that one rounding serves both.
+template <class V>
+HWY_INLINE void RoundPairs(V first, V second, const RoundingVectors& round, uint8_t* HWY_RESTRICT made) {
     const hn::ScalableTag<int16_t> d;
     const hn::Repartition<uint32_t, decltype(d)> d32;
     const hn::Rebind<uint8_t, decltype(d32)> d8;
-    const size_t lanes = hn::Lanes(d), pairs = lanes / 2;
-    for (size_t t = 0; t < pooled; t += lanes) {
-        const auto first = hn::LoadU(d, sums + 2 * t), second = hn::LoadU(d, sums + 2 * t + lanes);
-        const auto even = hn::Max(first, hn::BitCast(d, hn::ShiftRight<16>(hn::BitCast(d32, first))));
-        const auto odd = hn::Max(second, hn::BitCast(d, hn::ShiftLeft<16>(hn::BitCast(d32, second))));
-        const auto code = hn::BitCast(d32, round(hn::OddEven(odd, even)));
-        hn::StoreU(hn::TruncateTo(d8, code), d8, codes + t);
-        hn::StoreU(hn::TruncateTo(d8, hn::ShiftRight<16>(code)), d8, codes + t + pairs);
-    }
+    const auto even = hn::Max(first, hn::BitCast(d, hn::ShiftRight<16>(hn::BitCast(d32, first))));
+    const auto odd = hn::Max(second, hn::BitCast(d, hn::ShiftLeft<16>(hn::BitCast(d32, second))));
+    const auto code = hn::BitCast(d32, round(hn::OddEven(odd, even)));
+    hn::StoreU(hn::TruncateTo(d8, code), d8, made);
+    hn::StoreU(hn::TruncateTo(d8, hn::ShiftRight<16>(code)), d8, made + hn::Lanes(d8));
 }
 #endif
 
-void RoundedCodes(int16_t* sums, size_t length, size_t pool, const Rounding& rounding, uint8_t* codes) {
-    const RoundingVectors round(rounding);
-#if HWY_TARGET != HWY_SCALAR
-    if (pool == 2) return RoundPairs(sums, length / 2, round, codes);
-#endif
+void RoundedRow(const uint8_t* codes, const Tap* taps, size_t count, size_t length, size_t pool,
+                const Rounding& rounding, int16_t* sums, uint8_t* made) {
     const hn::ScalableTag<int16_t> d;
     const hn::Rebind<uint8_t, decltype(d)> d8;
+    const RoundingVectors round(rounding);
+#if HWY_TARGET != HWY_SCALAR
+    if (pool == 2) {
+        ForTiles<int16_t>(length, [&](auto vectors, size_t t) HWY_ATTR {
+            constexpr size_t kVectors = decltype(vectors)::value;
+            hn::Vec<decltype(d)> s0, s1, s2, s3;
+            SumTile<kVectors, int16_t>(codes + t, taps, count, s0, s1, s2, s3);
+            RoundPairs(s0, s1, round, made + t / 2);
+            if (kVectors > 2) RoundPairs(s2, s3, round, made + t / 2 + hn::Lanes(d));
+        });
+        return;
+    }
+#endif
+    SumRowOf(codes, taps, count, length, sums);
     const size_t pooled = PoolRow(sums, length, pool);
     for (size_t t = 0; t < pooled; t += hn::Lanes(d)) {
-        hn::StoreU(hn::DemoteTo(d8, round(hn::LoadU(d, sums + t))), d8, codes + t);
+        hn::StoreU(hn::DemoteTo(d8, round(hn::LoadU(d, sums + t))), d8, made + t);
     }
-}
-
-void SumRow16(const uint8_t* codes, const Tap* taps, size_t count, size_t length, int16_t* sums) {
-    SumRowOf(codes, taps, count, length, sums);
 }
 
 void SumRow32(const uint8_t* codes, const Tap* taps, size_t count, size_t length, int32_t* sums) {
     SumRowOf(codes, taps, count, length, sums);
 }
 
-void CountedCodes16(int16_t* sums, size_t length, size_t pool, const int16_t* limits, size_t count, uint8_t* codes) {
-    CountedCodes(sums, length, pool, limits, count, codes);
+void CountedRow16(const uint8_t* codes, const Tap* taps, size_t count, size_t length, size_t pool,
+                  const int16_t* limits, size_t levels, int16_t* sums, uint8_t* made) {
+    CountedRow(codes, taps, count, length, pool, limits, levels, sums, made);
 }
 
-void CountedCodes32(int32_t* sums, size_t length, size_t pool, const int32_t* limits, size_t count, uint8_t* codes) {
-    CountedCodes(sums, length, pool, limits, count, codes);
+void CountedRow32(const uint8_t* codes, const Tap* taps, size_t count, size_t length, size_t pool,
+                  const int32_t* limits, size_t levels, int32_t* sums, uint8_t* made) {
+    CountedRow(codes, taps, count, length, pool, limits, levels, sums, made);
 }
 
 void QuantiseRowOf(const float* values, size_t length, float scale, float low, float high, uint8_t* codes) {
@@ -183,31 +207,31 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace amc {
 
-HWY_EXPORT(SumRow16);
 HWY_EXPORT(SumRow32);
-HWY_EXPORT(CountedCodes16);
-HWY_EXPORT(CountedCodes32);
-HWY_EXPORT(RoundedCodes);
+HWY_EXPORT(CountedRow16);
+HWY_EXPORT(CountedRow32);
+HWY_EXPORT(RoundedRow);
 HWY_EXPORT(QuantiseRowOf);
-
-void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, int16_t* sums) {
-    HWY_DYNAMIC_DISPATCH(SumRow16)(codes, taps.data(), taps.size(), length, sums);
-}
 
 void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, int32_t* sums) {
     HWY_DYNAMIC_DISPATCH(SumRow32)(codes, taps.data(), taps.size(), length, sums);
 }
 
-void CodesOfRow(int16_t* sums, size_t length, size_t pool, const std::vector<int16_t>& limits, uint8_t* codes) {
-    HWY_DYNAMIC_DISPATCH(CountedCodes16)(sums, length, pool, limits.data(), limits.size(), codes);
+void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool,
+             const std::vector<int16_t>& limits, int16_t* sums, uint8_t* made) {
+    HWY_DYNAMIC_DISPATCH(CountedRow16)
+    (codes, taps.data(), taps.size(), length, pool, limits.data(), limits.size(), sums, made);
 }
 
-void CodesOfRow(int32_t* sums, size_t length, size_t pool, const std::vector<int32_t>& limits, uint8_t* codes) {
-    HWY_DYNAMIC_DISPATCH(CountedCodes32)(sums, length, pool, limits.data(), limits.size(), codes);
+void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool,
+             const std::vector<int32_t>& limits, int32_t* sums, uint8_t* made) {
+    HWY_DYNAMIC_DISPATCH(CountedRow32)
+    (codes, taps.data(), taps.size(), length, pool, limits.data(), limits.size(), sums, made);
 }
 
-void CodesOfRow(int16_t* sums, size_t length, size_t pool, const Rounding& rounding, uint8_t* codes) {
-    HWY_DYNAMIC_DISPATCH(RoundedCodes)(sums, length, pool, rounding, codes);
+void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool, const Rounding& rounding,
+             int16_t* sums, uint8_t* made) {
+    HWY_DYNAMIC_DISPATCH(RoundedRow)(codes, taps.data(), taps.size(), length, pool, rounding, sums, made);
 }
 
 void QuantiseRow(const float* values, size_t length, float scale, int low, int high, uint8_t* codes) {

@@ -21,17 +21,19 @@ struct Tap {
 // Codes that may be read, and sums that may be written, behind the last one that counts.
 constexpr size_t kSlack = 1024;
 
-// sums[t] = sum over taps of weight * codes[offset + t], t < length. Nothing may overflow the type of the sums.
-void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, int16_t* sums);
+// sums[t] = sum over taps of weight * codes[offset + t], t < length.
 void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, int32_t* sums);
 
-// codes[t] = how many of the limits the largest of sums[pool * t ... pool * t + pool - 1] exceeds.
-// The sums are overwritten.
-void CodesOfRow(int16_t* sums, size_t length, size_t pool, const std::vector<int16_t>& limits, uint8_t* codes);
-void CodesOfRow(int32_t* sums, size_t length, size_t pool, const std::vector<int32_t>& limits, uint8_t* codes);
+// made[t] = how many of the limits the largest of those sums pool * t ... pool * t + pool - 1 exceeds. The sums have
+// the type of the limits, which nothing may overflow; "sums" is room for them.
+void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool,
+             const std::vector<int16_t>& limits, int16_t* sums, uint8_t* made);
+void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool,
+             const std::vector<int32_t>& limits, int32_t* sums, uint8_t* made);
 
 // The same in fixed point.
-void CodesOfRow(int16_t* sums, size_t length, size_t pool, const Rounding& rounding, uint8_t* codes);
+void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool, const Rounding& rounding,
+             int16_t* sums, uint8_t* made);
 
 // codes[t] = clip(round-half-even(values[t] / scale), low, high) - low; what is no number becomes 0.
 void QuantiseRow(const float* values, size_t length, float scale, int low, int high, uint8_t* codes);

@@ -214,16 +214,13 @@ void Network::PlaceRow(const uint8_t* codes, size_t number, size_t channel, uint
 // One output of a layer: its sums from "codes" on, and the codes that they make.
 void Network::MakeRow(const Layer& layer, size_t output, const uint8_t* codes, size_t sums, Scratch& scratch,
                       uint8_t* made) const {
+    const auto& taps = layer.taps[output];
     if (layer.wide) {
-        SumRow(codes, layer.taps[output], sums, scratch.sums32.data());
-        CodesOfRow(scratch.sums32.data(), sums, layer.pool, layer.limits32[output], made);
-        return;
-    }
-    SumRow(codes, layer.taps[output], sums, scratch.sums16.data());
-    if (const auto& rounding = layer.roundings[output]) {
-        CodesOfRow(scratch.sums16.data(), sums, layer.pool, *rounding, made);
+        amc::MakeRow(codes, taps, sums, layer.pool, layer.limits32[output], scratch.sums32.data(), made);
+    } else if (const auto& rounding = layer.roundings[output]) {
+        amc::MakeRow(codes, taps, sums, layer.pool, *rounding, scratch.sums16.data(), made);
     } else {
-        CodesOfRow(scratch.sums16.data(), sums, layer.pool, layer.limits16[output], made);
+        amc::MakeRow(codes, taps, sums, layer.pool, layer.limits16[output], scratch.sums16.data(), made);
     }
 }
 
