@@ -283,18 +283,21 @@ void Network::RunBlock(const float* frames, size_t count, float* logits, Scratch
 void Network::Run(const float* frames, size_t count, float* logits, size_t threads) const {
     Require(classes_ > 0, "the network is not finished");
     const size_t size = tensors_[0].channels * tensors_[0].length;
-    const size_t blocks = (count + kBlock - 1) / kBlock;
+    if (count == 0) return;
+    threads = std::clamp<size_t>(threads, 1, count);
+    const size_t each = std::min(kBlock, (count + threads - 1) / threads);
+    const size_t blocks = (count + each - 1) / each;
     std::atomic<size_t> next{0};
     const auto work = [&] {
         auto scratch = Borrow();
         for (size_t block = next++; block < blocks; block = next++) {
-            const size_t begin = block * kBlock;
-            RunBlock(frames + begin * size, std::min(kBlock, count - begin), logits + begin * classes_, *scratch);
+            const size_t begin = block * each;
+            RunBlock(frames + begin * size, std::min(each, count - begin), logits + begin * classes_, *scratch);
         }
         GiveBack(std::move(scratch));
     };
     std::vector<std::thread> others;
-    for (size_t n = 1; n < std::min(threads, blocks); ++n) others.emplace_back(work);
+    for (size_t n = 1; n < threads; ++n) others.emplace_back(work);
     work();
     for (auto& thread : others) thread.join();
 }
