@@ -44,8 +44,8 @@ def build(network: IntegerNetwork):
 class NativeRuntime:
     """A QCDQ model (N, 2, L) float32 -> (N, C) float32 on the engine.
 
-    ``window`` and ``class_count`` are what the file says. Raises CannotCompile for a model that the engine has no
-    form for, AmcError for a missing or broken file.
+    ``window`` and ``class_count`` are what the file says; ``is_wide`` says whether some sums need 32 bits. Raises
+    CannotCompile for a model that the engine has no form for, AmcError for a missing or broken file.
     """
 
     name = "native"
@@ -60,6 +60,8 @@ class NativeRuntime:
         self.window = network.input.output.length
         self.class_count = len(network.logits.shift)
         self._engine, self._threads = build(network), threads
+        # Of those sums the engine has half as many in a vector, and thresholds by the hundred for 8-bit codes.
+        self.is_wide = any(self._engine.is_wide(number + 1) for number in range(len(network.layers)))
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Logits float32 (n, C) of windows float32 (n, 2, L); raises AmcError for another shape."""

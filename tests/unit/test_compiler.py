@@ -133,8 +133,7 @@ def test_every_reachable_sum_gets_the_code_of_the_float_definition(folder, scale
 def test_released_networks_give_the_logits_of_onnxruntime(name):
     rng = np.random.default_rng(7)
     frames = (rng.normal(size=(2000, 2, 1024)) * rng.choice([0.3, 1, 3], (2000, 1, 1))).astype(np.float32)
-    model = load_model(name)
-    assert model.runtime.name == "native"
+    model = load_model(name, runtime="native")
     np.testing.assert_array_equal(model.run(frames), onnxruntime_on(model.path, frames))
 
 
@@ -202,6 +201,11 @@ def test_auto_takes_onnxruntime_where_the_engine_cannot(tmp_path):
     assert load_model(path).runtime.name == "onnxruntime"
     with pytest.raises(AmcError, match="the engine cannot take the model .*: the node"):
         load_model(path, runtime="native")
+
+
+def test_auto_takes_the_engine_where_its_sums_have_16_bits():
+    assert load_model("vgg10-w4a4-imp10").runtime.name == "native"
+    assert load_model("vgg10-w8a8").runtime.name == "onnxruntime"
 
 
 def test_a_file_of_other_channels_is_refused(tmp_path):
