@@ -47,6 +47,8 @@ def smaller_masks(
         members = torch.cat(
             [torch.full_like(means[name][left[name]], size, dtype=torch.long) for name, size in sizes.items()]
         )
+        if len(remaining) == 0:
+            raise TrainingError("there is no weight left to prune; set fewer rounds, or a smaller share.")
         # From the smallest on, until the share of the weights is reached.
         gone = members[order].cumsum(0)
         limit = remaining[int((gone < round(share * int(gone[-1]))).sum())]
@@ -91,6 +93,7 @@ def _advance(
 def _rounds(trainer: Trainer, state: _State, rules: Pruning, position: dict | None) -> None:
     """The rounds from ``state`` on; afterwards ``state`` is at the first stage of ``finish``."""
     policy = POLICIES[rules.policy]
+    trainer.change_bits(rules.finish[0].bits)
     while state.finish is None:
         if position is None:
             if policy.undoes:
@@ -146,6 +149,7 @@ def prune(run: Run, folder: Path, resume: bool = False) -> Path:
         position = None
     for number in range(state.finish, len(rules.finish)):
         state.finish = number
+        trainer.change_bits(rules.finish[number].bits)
         _advance(trainer, state, rules.finish[number], True, position, lambda accuracy: False)
         position = None
     return folder / "pruned.pt"

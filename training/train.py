@@ -84,6 +84,7 @@ class Trainer:
         self.batches_seen = 0
         self.masks: dict[str, Tensor] = {}
         self.network: nn.Module | None = None
+        self.bits = Bits()
         self.validation = validation_frames(run, self.device)
 
     def load_network(self, bits: Bits, state: dict[str, Tensor] | None) -> None:
@@ -97,7 +98,12 @@ class Trainer:
                 result = None
             if result is None or result.unexpected_keys or any("scaling" not in key for key in result.missing_keys):
                 raise TrainingError("the checkpoint belongs to another network than the configuration names.")
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.network, self.bits = network.to(self.device, memory_format=torch.channels_last), bits
+
+    def change_bits(self, bits: Bits) -> None:
+        """Goes on with the same weights in other widths."""
+        if bits != self.bits:
+            self.load_network(bits, self.network.state_dict())
 
     def take_over(self, content: dict) -> None:
         """Goes on with what a checkpoint of this run says of the past."""

@@ -13,6 +13,7 @@ from tests.helpers.tiny_runs import CONFIG, Killed, same
 from training.__main__ import main
 from training.config import read_run
 from training.errors import TrainingError
+from training.networks import Bits
 from training.prune import prune, smaller_masks
 from training.train import Trainer, read_checkpoint, train
 
@@ -99,6 +100,24 @@ def test_groups_that_do_not_fit(run, trained):
     pruned, folder = with_rules(run, trained, group=3)
     with pytest.raises(TrainingError, match="a layer of 4 inputs has no whole groups of 3"):
         prune(pruned, folder)
+
+
+def test_nothing_left_to_prune(run, trained):
+    pruned, folder = with_rules(run, trained, rounds=40, share=0.9)
+    with pytest.raises(TrainingError, match="no weight left to prune; set fewer rounds"):
+        prune(replace(pruned, pruning=replace(pruned.pruning, threshold=0.001)), folder)
+
+
+def test_pruning_may_begin_in_float_and_goes_on_in_the_bits_of_its_finish(run, trained, tmp_path):
+    float_run = replace(run, name="float", stages=run.stages[:1])
+    train(float_run, tmp_path / "float")
+    finish = (run.pruning.finish[0], replace(run.pruning.finish[1], bits=Bits(4, 3, 4)))
+    rules = replace(run.pruning, finish=finish)
+    prune(replace(run, name="pruned", start="float", stages=(), pruning=rules), tmp_path / "pruned")
+    for name, bits in (("round-01.pt", Bits(4, 4, 4)), ("pruned.pt", Bits(4, 3, 4))):
+        content = read_checkpoint(tmp_path / "pruned" / name)
+        assert Bits(**content["bits"]) == bits
+        assert any("scaling" in key for key in content["network"])  # quantisers that know their ranges
 
 
 # --- the policies ---------------------------------------------------------------------------------
