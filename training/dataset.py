@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import h5py
@@ -39,6 +40,7 @@ WRONG_ORDER = (
 # --- the split ------------------------------------------------------------------------------------
 
 
+@cache
 def official_split(frames_per_pair: int = 4096, pairs: int = len(CLASSES) * len(SNR_LABELS)) -> dict[str, np.ndarray]:
     """Frame numbers of ``train``, ``validation`` and ``test``, sorted int64 arrays that share none.
 
@@ -57,7 +59,10 @@ def official_split(frames_per_pair: int = 4096, pairs: int = len(CLASSES) * len(
         parts["test"] += indices[:tested]
         parts["validation"] += indices[tested : tested + validated]
         parts["train"] += indices[tested + validated :]
-    return {name: np.sort(np.array(part, np.int64)) for name, part in parts.items()}
+    arrays = {name: np.sort(np.array(part, np.int64)) for name, part in parts.items()}
+    for array in arrays.values():
+        array.flags.writeable = False  # all callers have the same ones
+    return arrays
 
 
 # --- writing --------------------------------------------------------------------------------------

@@ -143,7 +143,9 @@ def _test_parts(run: Run, preset: str) -> Iterator[Part]:
 def _noise_confidence(network: nn.Module, run: Run, temperature: float) -> dict:
     """How sure the network is of windows that hold nothing but noise: quantiles of the confidence."""
     generator = torch.Generator().manual_seed(TEST_SEED)
-    noise = torch.randn(2000, 2, FRAME, generator=generator) * math.sqrt(0.5)  # power 1, as the presets without scaling have
+    noise = torch.randn(2000, 2, FRAME, generator=generator) * math.sqrt(
+        0.5
+    )  # power 1, as the presets without scaling have
     noise = normalise(noise, run.normalise)
     confidence = torch.softmax(_logits(network, noise) / temperature, 1).max(1).values
     return {q: round(float(confidence.quantile(float(q))), 4) for q in ("0.5", "0.95", "0.99")}

@@ -183,10 +183,13 @@ def report(cards: Sequence[Path], preset: str, out: Path) -> Path:
         "sparsity.png": _sparsity(networks),
     } | {f"confusion-{network.name}.png": _confusion(network) for network in networks}
     make_folder(out)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".report-") as folder:
-        for name, figure in figures.items():
-            figure.savefig(Path(folder) / name, dpi=110)
-        (Path(folder) / PAGE).write_text(_page(networks, preset))
-        for name in (*figures, PAGE):
-            os.replace(Path(folder) / name, out / name)
+    try:
+        with tempfile.TemporaryDirectory(dir=out, prefix=".report-") as folder:
+            for name, figure in figures.items():
+                figure.savefig(Path(folder) / name, dpi=110)
+            (Path(folder) / PAGE).write_text(_page(networks, preset))
+            for name in (*figures, PAGE):
+                os.replace(Path(folder) / name, out / name)
+    except OSError as error:
+        raise TrainingError(f"the report {out} cannot be written: {error}; make room or give another folder.") from None
     return out / PAGE

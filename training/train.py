@@ -44,14 +44,21 @@ def write_checkpoint(path: Path, content: dict) -> None:
         torch.save(content, temporary)
 
 
+# What every checkpoint has; those of a run at work have its optimiser and its place too.
+_CONTENT = {"run", "commits", "ancestors", "bits", "network", "masks", "batches_seen"}
+
+
 def read_checkpoint(path: Path) -> dict:
-    """Raises TrainingError when there is none or it is damaged."""
+    """Raises TrainingError when there is none, it is damaged, or not of this pipeline."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise TrainingError(f"there is no checkpoint {path}; run the earlier step of this run first.") from None
     except Exception as error:  # torch raises several kinds for damaged files
         raise TrainingError(f"the checkpoint {path} cannot be read ({error}); delete it and train again.") from None
+    if not isinstance(content, dict) or not _CONTENT <= set(content):
+        raise TrainingError(f"the file {path} is not a checkpoint of this version; train again.")
+    return content
 
 
 def accuracy(network: nn.Module, frames: Tensor, classes: Tensor, batch: int = 512) -> float:

@@ -82,8 +82,12 @@ class _Signal:
 
 @dataclass(frozen=True)
 class _Codes:
-    """A tensor: its integers are code + ``low``, its values these times ``scale``."""
+    """A tensor: its integers are code + ``low``, its values these times ``scale``.
 
+    ``number`` tells it from others that are alike: in a chain, only the newest may be read.
+    """
+
+    number: int
     tensor: Tensor
     scale: np.float32
     low: int
@@ -163,7 +167,8 @@ def _by_channel(value, channels: int) -> np.ndarray:
 # --- the compiler ---------------------------------------------------------------------------------
 
 
-def _read(path: Path):
+def read_model(path: Path):
+    """The onnx.ModelProto in the file; raises AmcError for a missing or broken one."""
     import onnx
 
     try:
@@ -174,15 +179,13 @@ def _read(path: Path):
     return model
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """The file's own key-value pairs; raises AmcError for a missing or broken file."""
-    return {item.key: item.value for item in _read(path).metadata_props}
+def compile_model(path: Path, model=None) -> IntegerNetwork:
+    """The model as integers, read from ``path`` where it was not read before.
 
-
-def compile_model(path: Path) -> IntegerNetwork:
-    """The model as integers; raises CannotCompile for what the engine cannot take, AmcError for a broken file."""
+    Raises CannotCompile for what the engine cannot take, AmcError for a broken file.
+    """
     try:
-        return _Compiler(_read(path).graph).network()
+        return _Compiler((model or read_model(path)).graph).network()
     except CannotCompile as error:
         raise CannotCompile(f"the engine cannot take the model {path}: {error}") from None
 
@@ -196,6 +199,7 @@ class _Compiler:
     layers: list[Layer] = field(default_factory=list)
     input: Input | None = None
     last: _Codes | None = None
+    made: int = 0  # tensors so far
 
     def network(self) -> IntegerNetwork:
         for initializer in self.graph.initializer:
@@ -212,7 +216,7 @@ class _Compiler:
             self.values[node.output[0]] = self._value_of(node)
         value = self.values.get(self.graph.output[0].name)
         _require(
-            isinstance(value, _Sums) and value.pool == 1 and value.length == 1 and value.source == self.last,
+            isinstance(value, _Sums) and value.pool == 1 and value.length == 1 and self._is_newest(value.source),
             "its output is not that of a linear layer.",
         )
         return IntegerNetwork(self.input, tuple(self.layers), _logits(value))
@@ -227,9 +231,9 @@ class _Compiler:
         )
         for name in node.input:
             _require(not name or name in self.values, f"the node '{node.name}' reads '{name}', which nothing wrote.")
-        attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
         inputs = [self.values[name] if name else None for name in node.input]
         try:
+            attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
             return operation(*inputs, **attributes)
         except CannotCompile as error:
             raise CannotCompile(f"the node {node.op_type} '{node.name}' {error}") from None
@@ -287,10 +291,18 @@ class _Compiler:
         _require(value.low < value.high, f"has the single code {value.low}.")
         if isinstance(value.source, _Signal):
             return self._begin(value)
-        _require(value.source.source == self.last, "does not stand in a chain.")
-        layer, self.last = _layer(value)
+        _require(self._is_newest(value.source.source), "does not stand in a chain.")
+        layer, codes = _layer(value)
         self.layers.append(layer)
+        return self._newest(codes)
+
+    def _newest(self, codes: _Codes) -> _Codes:
+        self.made += 1
+        self.last = replace(codes, number=self.made)
         return self.last
+
+    def _is_newest(self, codes: _Codes) -> bool:
+        return self.last is not None and codes.number == self.last.number
 
     def _begin(self, value: _Rounded) -> _Codes:
         _require(self.input is None, "quantises the input a second time.")
@@ -302,8 +314,7 @@ class _Compiler:
         _require(limits[0] <= 0 <= limits[1] and limits[0] < limits[1], f"clips the input to the codes {limits}.")
         tensor = Tensor(signal.channels, signal.length, limits[1] - limits[0], -limits[0])
         self.input = Input(tensor, float(value.scale), *limits)
-        self.last = _Codes(tensor, value.scale, limits[0])
-        return self.last
+        return self._newest(_Codes(0, tensor, value.scale, limits[0]))
 
     def _Conv(
         self,
@@ -415,16 +426,18 @@ class _Compiler:
 
     def _pool_codes(self, value: _Codes, size: int) -> _Codes:
         """Codes never fall where their sums rise, so the largest sum has the largest code: one pool serves both."""
-        _require(bool(self.layers) and value == self.last and not value.flat, "pools something else than a layer.")
+        _require(bool(self.layers) and self._is_newest(value) and not value.flat, "pools something else than a layer.")
         _require(0 < size <= value.tensor.length and self.layers[-1].pool == 1, "has a window longer than its input.")
         tensor = replace(value.tensor, length=value.tensor.length // size)
         self.layers[-1] = replace(self.layers[-1], pool=size, output=tensor)
-        self.last = replace(value, tensor=tensor)
-        return self.last
+        return self._newest(replace(value, tensor=tensor))
 
 
 def _followed_by(value, function: _Function) -> _Sums:
     _require(isinstance(value, _Sums), "follows something else than a convolution or a linear layer.")
+    if not isinstance(function, _Clip):  # whose ends may be infinite
+        (numbers,) = vars(function).values()
+        _require(bool(np.isfinite(numbers).all()), "has a parameter that is not a finite number.")
     return replace(value, functions=(*value.functions, function))
 
 
@@ -496,7 +509,7 @@ def _layer(rounded: _Rounded) -> tuple[Layer, _Codes]:
     layer = Layer(
         tensor, _int16(weights), sums.stride, sums.padding, sums.groups, sums.pool, thresholds.astype(np.int32)
     )
-    return layer, _Codes(tensor, rounded.scale, rounded.low)
+    return layer, _Codes(0, tensor, rounded.scale, rounded.low)
 
 
 def _bisect(codes, least: np.ndarray, most: np.ndarray, largest: int) -> np.ndarray:

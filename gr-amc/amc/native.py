@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .compiler import compile_model, read_metadata
+from .compiler import compile_model, read_model
 from .errors import AmcError, first_line
 from .integer import IntegerNetwork
 
@@ -51,12 +51,13 @@ class NativeRuntime:
     name = "native"
 
     def __init__(self, path: Path, threads: int) -> None:
-        network = compile_model(path)
+        model = read_model(path)
+        network = compile_model(path, model)
         if network.input.output.channels != 2:
             raise AmcError(
                 f"the model {path} takes {network.input.output.channels} channels, not in-phase and quadrature."
             )
-        self.metadata = read_metadata(path)
+        self.metadata = {item.key: item.value for item in model.metadata_props}
         self.window = network.input.output.length
         self.class_count = len(network.logits.shift)
         self._engine, self._threads = build(network), threads

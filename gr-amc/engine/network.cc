@@ -7,6 +7,7 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 
 namespace amc {
@@ -297,7 +298,11 @@ void Network::Run(const float* frames, size_t count, float* logits, size_t threa
         GiveBack(std::move(scratch));
     };
     std::vector<std::thread> others;
-    for (size_t n = 1; n < threads; ++n) others.emplace_back(work);
+    try {
+        for (size_t n = 1; n < threads; ++n) others.emplace_back(work);
+    } catch (const std::system_error&) {
+        // The system gives no more threads: those that there are do all of it.
+    }
     work();
     for (auto& thread : others) thread.join();
 }

@@ -11,7 +11,7 @@ import torch
 from tests.helpers.tiny_runs import CONFIG
 from training.__main__ import main
 from training.batches import Batches, _counts, validation_frames
-from training.config import Source, read_run
+from training.config import Source
 from training.dataset import official_split, open_dataset, write_dataset
 from training.errors import TrainingError
 from training.signals import CLASSES, SNR_LABELS
@@ -19,13 +19,6 @@ from training.stored import BLOCK, StoredFrames
 
 CPU = torch.device("cpu")
 FRAMES_PER_PAIR = 40  # more than a block, so that passes have an order
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
-    path.write_text(CONFIG)
-    return read_run(path)
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +116,6 @@ def test_a_run_reads_its_file_and_decides_on_the_validation_part(run, file):
     assert set(numbers_of(frames)) <= set(parts["validation"])
     assert np.array_equal(np.bincount(classes), [26] * 24)
     assert len(set(numbers_of(frames) // FRAMES_PER_PAIR)) == 624
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
-    path.write_text(CONFIG)
-    return path
 
 
 def test_training_from_a_file_end_to_end(config, tmp_path, capsys):

@@ -11,18 +11,10 @@ from hypothesis import strategies as st
 
 from tests.helpers.tiny_runs import CONFIG, Killed, same
 from training.__main__ import main
-from training.config import read_run
 from training.errors import TrainingError
 from training.networks import Bits
 from training.prune import prune, smaller_masks
 from training.train import Trainer, read_checkpoint, train
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
-    path.write_text(CONFIG)
-    return read_run(path)
 
 
 @pytest.fixture(scope="module")

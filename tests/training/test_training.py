@@ -15,20 +15,13 @@ from qonnx.core.modelwrapper import ModelWrapper
 from tests.helpers.tiny_runs import CONFIG, Killed, same
 from training import export
 from training.__main__ import main
-from training.config import read_run, run_from_mapping
+from training.config import run_from_mapping
 from training.cost import cost
 from training.errors import TrainingError
 from training.exact import make_exact
 from training.networks import Bits, Vgg10, one_dimensional
 from training.prune import prune
 from training.train import Trainer, read_checkpoint, train
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
-    path.write_text(CONFIG)
-    return read_run(path)
 
 
 @pytest.fixture(scope="module")
@@ -387,6 +380,15 @@ def test_a_damaged_checkpoint(run, tmp_path):
     (tmp_path / "trained.pt").write_bytes(b"damaged")
     with pytest.raises(TrainingError, match="cannot be read"):
         train(run, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), {"network": {}}])
+def test_a_foreign_checkpoint(tmp_path, capsys, content):
+    torch.save(content, tmp_path / "foreign.pt")
+    for command in ("export", "release"):
+        assert main([command, str(tmp_path / "foreign.pt"), "--out", str(tmp_path / "out")]) == 1
+        error = capsys.readouterr().err
+        assert error == f"training: the file {tmp_path}/foreign.pt is not a checkpoint of this version; train again.\n"
 
 
 def test_a_checkpoint_of_another_network(run, finished, tmp_path):

@@ -189,6 +189,27 @@ def test_what_the_engine_cannot_take_is_named(tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
+def layer_again(graph: Graph) -> Graph:
+    """One more layer like that of ``small``: its output is like its input in all but its place."""
+    graph.node("Conv", graph.weights(np.ones((2, 2, 1), np.int64), 0.5)).node("Relu")
+    return graph.quantise(0.5, 0, 15, np.uint8)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_branch_is_no_chain(tmp_path, pooled):
+    """A layer that reads the tensor before the last one, which looks exactly like the last."""
+    graph = layer_again(Graph(length=4).quantise(0.5, -8, 7))
+    early = graph.at
+    if pooled:
+        graph.node("MaxPool", kernel_shape=[1], strides=[1])
+    else:
+        layer_again(graph)
+    graph.at = early
+    graph.node("Flatten", axis=1).node("Gemm", graph.weights(np.ones((2, 8), np.int64), 0.5), transB=1)
+    with pytest.raises(CannotCompile, match="its output is not that of a linear layer"):
+        compile_model(graph.save(tmp_path / "branch.onnx", 2))
+
+
 def test_a_graph_with_a_cycle_is_refused(tmp_path):
     graph = small()
     graph.nodes[3].input[0] = graph.nodes[-1].output[0]
