@@ -16,6 +16,7 @@ from brevitas.quant import Int8ActPerTensorFloatMinMaxInit, Int8WeightPerTensorF
 from torch import Tensor, nn
 
 from .errors import TrainingError
+from .steps import FusedIntQuant, PairMaxPool
 
 INPUT_RANGE = 2.0
 # Activation ranges are learned from a percentile of the first batches; the percentile costs more than
@@ -80,7 +81,8 @@ def _weight_options(width: int | None) -> dict:
 def _relu(width: int | None) -> nn.Module:
     if width is None:
         return nn.ReLU()
-    return qnn.QuantReLU(act_quant=Uint8ActPerTensorFloat, bit_width=width, collect_stats_steps=STATISTICS_STEPS)
+    quantiser = Uint8ActPerTensorFloat.let(int_quant=FusedIntQuant)
+    return qnn.QuantReLU(act_quant=quantiser, bit_width=width, collect_stats_steps=STATISTICS_STEPS)
 
 
 class Vgg10(nn.Module):
@@ -133,7 +135,7 @@ class Vgg10(nn.Module):
         return nn.BatchNorm2d(channels) if self.images else nn.BatchNorm1d(channels)
 
     def _pool(self) -> nn.Module:
-        return nn.MaxPool2d((1, 2)) if self.images else nn.MaxPool1d(2)
+        return PairMaxPool() if self.images else nn.MaxPool1d(2)
 
     def forward(self, frames: Tensor) -> Tensor:
         signal = self.input_quantiser(frames)
