@@ -106,10 +106,26 @@ class Pruning:
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """Another run, whose trained network's class probabilities are ``share`` of every frame's target.
+
+    The label is the rest (G. Hinton, O. Vinyals, J. Dean, "Distilling the Knowledge in a Neural Network", 2015, at
+    temperature 1): a label says little of a frame in noise, where the probabilities say what can be known.
+    """
+
+    name: str
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise TrainingError(f"the teacher's share is {self.share}; it must lie above 0 and be at most 1.")
+
+
+@dataclass(frozen=True)
 class Run:
     """What one configuration says.
 
-    ``start`` names another run, whose trained network this one begins with. ``data`` is the path of RadioML 2018.01A,
+    ``start`` names another run, whose trained network this one begins with, ``teacher`` one to learn from. ``data`` is the path of RadioML 2018.01A,
     or of a file like it: the sources of preset ``radioml2018`` are then read from it instead of generated.
     """
 
@@ -120,6 +136,7 @@ class Run:
     stages: tuple[Stage, ...] = ()
     pruning: Pruning | None = None
     start: str | None = None
+    teacher: Teacher | None = None
     data: str | None = None
     network: str = "vgg10"
     network_options: dict = field(default_factory=dict)
@@ -138,6 +155,8 @@ class Run:
             raise TrainingError("the run needs at least one entry in stages, or a start and pruning.")
         if self.start == self.name:
             raise TrainingError(f"the run {self.name} starts from itself; name another run in start.")
+        if self.teacher and self.teacher.name == self.name:
+            raise TrainingError(f"the run {self.name} is its own teacher; name another run in teacher.")
         if self.data and not any(source.preset == TWIN for source in self._all_sources()):
             raise TrainingError(f"the run has data, but no source of the preset {TWIN} that reads it.")
         if unknown := set(self.network_options) - set(NETWORK_OPTIONS[self.network]):

@@ -24,6 +24,9 @@ from .errors import TrainingError
 
 SIGNIFICANT_BITS = 24  # of float32
 SPARE_BITS = 4  # that a factor has more than the codes it makes: it then moves no value by over a 32nd of a code
+# Of all weights that a normalisation follows, which takes in what a layer's own scale was. Where layers share their
+# scale, onnxruntime computes with it; of a linear layer with one of its own it rounds the inputs once more.
+WEIGHT_SCALE = 2.0**-5
 
 _WEIGHTED = qnn.QuantConv1d | qnn.QuantLinear
 _NORMALISING = nn.BatchNorm1d
@@ -37,21 +40,21 @@ def make_exact(network: nn.Module) -> None:
     """
     chain = [module for module in network.modules() if isinstance(module, _WEIGHTED | _NORMALISING | qnn.QuantReLU)]
     largest = 2 ** (_input_bits(network) - 1)  # of the codes that reach a layer
-    gain = 1.0  # of the values that reach a layer, over those of before
+    gain: float | Tensor = 1.0  # of the values that reach a layer, over those of before; by channel after weights
     *blocks, last = [chain[begin : begin + 3] for begin in range(0, len(chain), 3)] or [[]]
     kinds = _WEIGHTED, _NORMALISING, qnn.QuantReLU
     fits = (isinstance(module, kinds[number % 3]) for number, module in enumerate(chain))
     if len(last) != 1 or not all(fits):
         raise TrainingError("only chains of quantised layers with batch normalisation can be made exact.")
     for layer, normalisation, rectifier in blocks:
-        sums, weight_gain = _whole_codes(layer, largest)
+        sums, weight_gain = _whole_codes(layer, largest, WEIGHT_SCALE)
         gain *= weight_gain
         largest, activation_gain = _power_of_two_range(rectifier)
         _scale(normalisation, activation_gain / gain, activation_gain)
         if not _shorten(normalisation, sums, largest.bit_length() + SPARE_BITS):
             _replace(network, normalisation, _ProductAndSum(normalisation, isinstance(layer, qnn.QuantConv1d)))
         gain = activation_gain
-    _, weight_gain = _whole_codes(last[0], largest)
+    _, weight_gain = _whole_codes(last[0], largest, _power_of_two(float(last[0].quant_weight().scale)))
     last[0].bias.data.mul_(gain * weight_gain)
 
 
@@ -63,14 +66,13 @@ def _power_of_two(scale: float) -> float:
     return 2.0 ** round(math.log2(scale))
 
 
-def _whole_codes(layer: nn.Module, largest: int) -> tuple[Tensor, float]:
-    """Makes the weights codes times a power of two; returns each output's largest reachable sum, and the gain."""
+def _whole_codes(layer: nn.Module, largest: int, after: float) -> tuple[Tensor, Tensor]:
+    """Makes the weights codes times ``after``; returns each output's largest reachable sum, and its gain."""
     quantised = layer.quant_weight()
-    before = float(quantised.scale.detach())
-    after = _power_of_two(before)
+    before = quantised.scale.detach().double()
     codes = torch.round(quantised.value.detach() / before)
     layer.weight.data.copy_(codes * after)
-    return codes.abs().flatten(1).sum(1) * largest, after / before
+    return codes.abs().flatten(1).sum(1) * largest, (after / before).flatten()
 
 
 def _power_of_two_range(rectifier: nn.Module) -> tuple[int, float]:
@@ -83,7 +85,7 @@ def _power_of_two_range(rectifier: nn.Module) -> tuple[int, float]:
     return largest, after / before
 
 
-def _scale(normalisation: nn.Module, factor_gain: float, offset_gain: float) -> None:
+def _scale(normalisation: nn.Module, factor_gain: Tensor, offset_gain: float) -> None:
     """Makes the normalisation x * weight + bias, with both multiplied by their gains."""
     factor = normalisation.weight.detach().double() / (normalisation.running_var.double() + normalisation.eps).sqrt()
     offset = normalisation.bias.detach().double() - normalisation.running_mean.double() * factor

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from .batches import Batches, validation_frames
-from .config import Run, Source, Stage
+from .config import Run, Source, Stage, run_from_mapping
 from .errors import TrainingError
 from .files import make_folder, replacing
 from .networks import NETWORKS, STATISTICS_STEPS, Bits, prunable_weights
@@ -92,6 +92,7 @@ class Trainer:
         self.masks: dict[str, Tensor] = {}
         self.network: nn.Module | None = None
         self.bits = Bits()
+        self.teacher = self._load_teacher() if run.teacher else None
         self.validation = validation_frames(run, self.device)
 
     def load_network(self, bits: Bits, state: dict[str, Tensor] | None) -> None:
@@ -119,14 +120,29 @@ class Trainer:
         self.ancestors = content["ancestors"]
         self.masks = {name: mask.to(self.device) for name, mask in content["masks"].items()}
 
-    def descend_from(self, content: dict) -> None:
-        """Begins where another run ended."""
+    def _load_teacher(self) -> nn.Module:
+        content = trained_checkpoint(self.run.teacher.name, self.folder)
+        run = run_from_mapping(content["run"])
+        if (run.classes, run.normalise) != (self.run.classes, self.run.normalise):
+            raise TrainingError(f"the teacher {run.name} has other classes or another scaling than {self.run.name}.")
+        network = build_network(run, Bits(**content["bits"]), images=True)
+        network.load_state_dict(content["network"])
+        self._remember(content)
+        return network.to(self.device, memory_format=torch.channels_last).eval()
+
+    def _remember(self, content: dict) -> None:
+        """Notes another run, and those before it, as ones that this one needs."""
         parent = {
             "name": content["run"]["name"],
             "commits": content["commits"],
             "frames_seen": content["batches_seen"] * content["run"]["batch"],
         }
-        self.ancestors = [*content["ancestors"], parent]
+        known = {ancestor["name"] for ancestor in self.ancestors}
+        self.ancestors += [one for one in (*content["ancestors"], parent) if one["name"] not in known]
+
+    def descend_from(self, content: dict) -> None:
+        """Begins where another run ended."""
+        self._remember(content)
         self.masks = {name: mask.to(self.device) for name, mask in content["masks"].items()}
 
     def measure(self) -> float:
@@ -206,13 +222,22 @@ class Trainer:
         self.batches_seen += 1
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             logits = self.network(frames)
-        loss = nn.functional.cross_entropy(logits.float(), classes)
+        loss = nn.functional.cross_entropy(logits.float(), self._targets(frames, classes))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.workers.average_gradients(self.network)
         optimiser.step()
         self.apply_masks()
         return loss.detach()
+
+    def _targets(self, frames: Tensor, classes: Tensor) -> Tensor:
+        """What the network is to say: classes int64 (N,), or with a teacher probabilities float32 (N, classes)."""
+        if self.teacher is None:
+            return classes
+        with torch.no_grad(), torch.autocast(self.device.type, dtype=torch.bfloat16):
+            taught = self.teacher(frames).float().softmax(1)
+        truth = nn.functional.one_hot(classes, taught.shape[1]).float()
+        return truth.lerp(taught, self.run.teacher.share)
 
     @contextmanager
     def _progress(self, name: str, total: int, done: int) -> Iterator[Callable[..., None]]:
@@ -269,14 +294,9 @@ def _plateau_scheduler(optimiser: torch.optim.Optimizer, state: dict | None) -> 
     return scheduler
 
 
-def starting_checkpoint(run: Run, folder: Path) -> dict | None:
-    """What the run that ``run`` starts from has trained: beside ``folder``, else as it is released.
-
-    Raises TrainingError where it is neither.
-    """
-    if run.start is None:
-        return None
-    own, released = folder.parent / run.start / "trained.pt", RELEASED / f"{run.start}.pt"
+def trained_checkpoint(name: str, folder: Path) -> dict:
+    """What the run ``name`` has trained: beside ``folder``, else as it is released; raises TrainingError for neither."""
+    own, released = folder.parent / name / "trained.pt", RELEASED / f"{name}.pt"
     return read_checkpoint(released if released.exists() and not own.exists() else own)
 
 
@@ -298,7 +318,7 @@ def train(run: Run, folder: Path, resume: bool = False) -> Path:
         raise TrainingError(f"the run {run.name} has no stages to train; prune it.")
     path = folder / "trained.pt"
     start = read_checkpoint(path) if resume else None
-    before = None if resume else starting_checkpoint(run, folder)
+    before = None if resume or run.start is None else trained_checkpoint(run.start, folder)
     trainer = Trainer(run, folder)
     if start:
         trainer.take_over(start)

@@ -102,10 +102,11 @@ def _learned(bits, **options):
     return network.eval()
 
 
+@pytest.mark.parametrize("scale_per_filter", [False, True])
 @pytest.mark.parametrize("bits", [Bits(4, 4, 4), Bits(8, 8, 8), Bits(8, (8, 7, 6, 5, 4, 3, 2, 4, 4, 8), 5)])
-def test_an_exact_network_is_the_one_before(bits):
+def test_an_exact_network_is_the_one_before(bits, scale_per_filter):
     """Layer by layer the same codes, but for the few that lie on an edge; its logits times a constant."""
-    network = _learned(bits, filters=8, hidden=16)
+    network = _learned(bits, filters=8, hidden=16, scale_per_filter=scale_per_filter)
     exact = deepcopy(network)
     make_exact(exact)
     frames = torch.randn(64, 2, 1024, generator=torch.Generator().manual_seed(1))
@@ -139,9 +140,10 @@ def test_an_exact_network_does_not_care_in_which_order_it_adds():
     torch.testing.assert_close(single.double(), double, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("scale_per_filter", [False, True])
 @pytest.mark.parametrize("bits", [Bits(4, 4, 4), Bits(8, 8, 8)])
-def test_an_exact_network_is_the_same_in_another_runtime(bits, tmp_path):
-    exact = _learned(bits)
+def test_an_exact_network_is_the_same_in_another_runtime(bits, scale_per_filter, tmp_path):
+    exact = _learned(bits, scale_per_filter=scale_per_filter)
     make_exact(exact)
     path = tmp_path / "exact.onnx"
     export._write_qcdq(exact, path, {"amc.version": "1"})

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A network that learns from another one's probabilities."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.helpers.tiny_runs import same
+from training.config import Teacher
+from training.data import normalise
+from training.errors import TrainingError
+from training.export import _commands
+from training.networks import Bits
+from training.signals import PRESETS, generate
+from training.train import Trainer, build_network, read_checkpoint, train
+
+
+@pytest.fixture(scope="module")
+def teachers(run, tmp_path_factory):
+    """The folder of runs, with that of a teacher."""
+    folder = tmp_path_factory.mktemp("runs")
+    train(run, folder / run.name)
+    return folder
+
+
+def taught(run, share):
+    return replace(run, name="taught", teacher=Teacher(run.name, share), stages=run.stages[-1:])
+
+
+def frames_of(run):
+    generator = torch.Generator().manual_seed(1)
+    classes = torch.arange(24)
+    frames = generate(PRESETS["radioml2018"], classes, torch.full((24,), 10), generator)
+    return normalise(frames, run.normalise), classes
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_the_target_is_the_label_and_what_the_teacher_says(run, teachers, share):
+    trainer = Trainer(taught(run, share), teachers / "taught")
+    frames, classes = frames_of(run)
+    targets = trainer._targets(frames, classes)
+    content = read_checkpoint(teachers / run.name / "trained.pt")
+    teacher = build_network(run, Bits(**content["bits"]), images=True)
+    teacher.load_state_dict(content["network"])
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        said = teacher.to(memory_format=torch.channels_last).eval()(frames).float().softmax(1)
+    torch.testing.assert_close(targets, (1 - share) * torch.eye(24) + share * said, rtol=0, atol=1e-6)
+    torch.testing.assert_close(targets.sum(1), torch.ones(24))
+
+
+def test_a_teacher_changes_what_is_learned_and_is_remembered(run, teachers):
+    pupil = taught(run, 0.5)
+    content = read_checkpoint(train(pupil, teachers / "taught"))
+    alone = read_checkpoint(train(replace(pupil, name="alone", teacher=None), teachers / "alone"))
+    assert not same(content["network"], alone["network"])
+    assert [ancestor["name"] for ancestor in content["ancestors"]] == [run.name]
+    assert f"train training/configs/{run.name}.yaml && python -m training train" in _commands(content, pupil, "x.pt")
+    # One that is the start too is named once.
+    both = replace(pupil, name="both", start=run.name)
+    content = read_checkpoint(train(both, teachers / "both"))
+    assert [ancestor["name"] for ancestor in content["ancestors"]] == [run.name]
+
+
+def test_mistakes_are_one_sentence(run, teachers):
+    with pytest.raises(TrainingError, match="share is 1.5; it must lie above 0"):
+        Teacher(run.name, 1.5)
+    with pytest.raises(TrainingError, match="is its own teacher"):
+        replace(run, teacher=Teacher(run.name))
+    with pytest.raises(TrainingError, match="no checkpoint .*nobody"):
+        train(replace(taught(run, 0.5), teacher=Teacher("nobody")), teachers / "taught")
+    with pytest.raises(TrainingError, match="another scaling than taught"):
+        train(replace(taught(run, 0.5), normalise="unit_variance"), teachers / "taught")
