@@ -125,8 +125,9 @@ class Teacher:
 class Run:
     """What one configuration says.
 
-    ``start`` names another run, whose trained network this one begins with, ``teacher`` one to learn from. ``data`` is the path of RadioML 2018.01A,
-    or of a file like it: the sources of preset ``radioml2018`` are then read from it instead of generated.
+    ``start`` names another run, whose trained network this one begins with, ``teacher`` one to learn from. ``data`` is
+    the path of RadioML 2018.01A, or of a file like it: the sources of preset ``radioml2018`` are then read from it
+    instead of generated.
     """
 
     name: str

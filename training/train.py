@@ -295,7 +295,7 @@ def _plateau_scheduler(optimiser: torch.optim.Optimizer, state: dict | None) -> 
 
 
 def trained_checkpoint(name: str, folder: Path) -> dict:
-    """What the run ``name`` has trained: beside ``folder``, else as it is released; raises TrainingError for neither."""
+    """What the run ``name`` trained, beside ``folder`` or else as it is released; raises TrainingError for neither."""
     own, released = folder.parent / name / "trained.pt", RELEASED / f"{name}.pt"
     return read_checkpoint(released if released.exists() and not own.exists() else own)
 
