@@ -4,6 +4,7 @@
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 import pmt
@@ -105,9 +106,14 @@ class _Queue:
     def _is_full(self) -> bool:
         return self._count >= self._capacity
 
-    def get(self) -> Windows | None:
-        """All that waits of one stretch, up to a batch; waits for the first; None once closed and empty."""
+    def get(self, wait: bool) -> Windows | None:
+        """All that waits of one stretch, up to a batch.
+
+        With ``wait`` None once the queue is closed and empty, without it unless there is enough for a whole batch.
+        """
         with self._changed:
+            if not wait and self._count < self._batch:
+                return None
             while not self._items and not self._closed:
                 self._changed.wait()
             if not self._items:
@@ -264,12 +270,21 @@ class _Sink(gr.sync_block):
     # --- inference thread -------------------------------------------------------------------------
 
     def _infer(self) -> None:
+        """Says what a batch is while the engine works on the next one."""
+        under_way: tuple[Windows, Callable[[], np.ndarray]] | None = None
         try:
-            while (windows := self._queue.get()) is not None:
-                self._publish(windows, self.pipeline.classify(windows))
-                if time.monotonic() - self._last_status >= self.status_interval:
-                    self._publish_status()
+            while True:
+                windows = self._queue.get(wait=under_way is None)
+                if windows is None and under_way is None:
+                    return
+                done, under_way = under_way, None if windows is None else (windows, self.pipeline.begin(windows))
+                if done is not None:
+                    self._publish(done[0], self.pipeline.finish(*done))
+                    if time.monotonic() - self._last_status >= self.status_interval:
+                        self._publish_status()
         except Exception as error:
+            if under_way is not None:
+                self.pipeline.counters.errors += len(under_way[0])
             self._fail(error)
 
     def _publish(self, windows: Windows, results: list[Result]) -> None:

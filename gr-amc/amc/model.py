@@ -2,6 +2,7 @@
 """A model file with everything needed to use it."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,15 +28,24 @@ class Model:
     temperature: float
     runtime: Runtime
 
+    def start(self, batch: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begins ``run``; what is returned waits for the logits. Both raise AmcError."""
+        wait = self.runtime.start(batch)
+
+        def finish() -> np.ndarray:
+            logits = wait()
+            if logits.shape != (len(batch), len(self.classes)) or not np.isfinite(logits).all():
+                raise AmcError(
+                    f"the model {self.path} gave logits of shape {logits.shape}, or not finite, "
+                    f"where {(len(batch), len(self.classes))} finite numbers are due; use another model."
+                )
+            return logits
+
+        return finish
+
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Logits float32 (n, classes) of normalised windows float32 (n, 2, window); raises AmcError."""
-        logits = self.runtime.run(batch)
-        if logits.shape != (len(batch), len(self.classes)) or not np.isfinite(logits).all():
-            raise AmcError(
-                f"the model {self.path} gave logits of shape {logits.shape}, or not finite, "
-                f"where {(len(batch), len(self.classes))} finite numbers are due; use another model."
-            )
-        return logits
+        return self.start(batch)()
 
 
 def released_models() -> list[str]:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The engine of this project as a runtime: integer arithmetic, proved equal to the file's definition."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +68,18 @@ class NativeRuntime:
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Logits float32 (n, C) of windows float32 (n, 2, L); raises AmcError for another shape."""
-        try:
+        with _sentences():
             return self._engine.run(batch, self._threads)
-        except ValueError as error:
-            raise AmcError(f"the engine cannot take the windows: {first_line(error)}.") from None
+
+    def start(self, batch: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begins ``run`` on threads of the engine's own; what is returned waits for the logits."""
+        with _sentences():
+            return self._engine.start(batch, self._threads).result
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise AmcError(f"the engine cannot take the windows: {first_line(error)}.") from None

@@ -4,7 +4,7 @@
 The GNU Radio block and the command line both use it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,8 +19,8 @@ from .windows import StreamContext, WindowCutter, checked_count
 
 DEFAULT_THRESHOLD = 0.5
 DEFAULT_SQUELCH_DBFS = -100.0
-# With one thread onnxruntime is no faster on larger batches, whose first window waits for their last.
-DEFAULT_BATCH = 8
+# A window waits for those of its batch only where more of them have come than the inference could take.
+DEFAULT_BATCH = 32
 LARGEST_BATCH = 1 << 14
 
 
@@ -150,8 +150,19 @@ class Pipeline:
             inputs = normalise(kept, self.model.normalise)
             yield Windows(starts, levels, keep, inputs, self.context, self._stretch)
 
-    def classify(self, windows: Windows) -> list[Result]:
-        """Results of the windows that pass the gate, in order; the others are counted as ignored."""
+    def begin(self, windows: Windows) -> Callable[[], np.ndarray]:
+        """Begins the inference of the windows that pass the gate; ``finish`` is given what is returned."""
+        try:
+            return self.model.start(windows.inputs)
+        except Exception:
+            self.counters.errors += len(windows)
+            raise
+
+    def finish(self, windows: Windows, logits: Callable[[], np.ndarray]) -> list[Result]:
+        """Results of the windows that pass the gate, in order; the others are counted as ignored.
+
+        Windows are finished in the order in which they were cut.
+        """
         if windows.stretch != self._decided_stretch:
             self.decider.restart()
             self._decided_stretch = windows.stretch
@@ -161,13 +172,16 @@ class Pipeline:
             self.decider.restart()
             return []
         try:
-            logits = self.model.run(windows.inputs)
-            results = self._results(windows, self._decide(windows.keep, logits))
+            results = self._results(windows, self._decide(windows.keep, logits()))
         except Exception:
             self.counters.errors += kept
             raise
         self.counters.windows += kept
         return results
+
+    def classify(self, windows: Windows) -> list[Result]:
+        """``finish`` of what ``begin`` begins."""
+        return self.finish(windows, self.begin(windows))
 
     def push(self, samples: np.ndarray) -> list[Result]:
         """Appends samples and classifies every window they fill."""

@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import numpy as np
 
@@ -48,25 +49,33 @@ def to_json(result: Result, classes: tuple[str, ...]) -> dict:
     return content
 
 
+@cache
+def _symbol(text: str):
+    """The symbol of a key or a label, which are few."""
+    import pmt
+
+    return pmt.intern(text)
+
+
 def to_pmt(result: Result):
     """The PMT dictionary of the block's ``labels`` port; its keys are listed in ``gnuradio.amc.classifier``."""
     import pmt
 
-    fields = {
-        "label": pmt.intern(result.label),
-        "confidence": pmt.from_double(result.confidence),
-        "probabilities": pmt.init_f32vector(len(result.probabilities), result.probabilities.tolist()),
-        "offset": pmt.from_uint64(result.sample_start),
-        "length": pmt.from_uint64(result.sample_count),
-        "power": pmt.from_double(result.power_dbfs),
-    }
+    fields = [
+        ("label", _symbol(result.label)),
+        ("confidence", pmt.from_double(result.confidence)),
+        ("probabilities", pmt.init_f32vector(len(result.probabilities), result.probabilities.tolist())),
+        ("offset", pmt.from_uint64(result.sample_start)),
+        ("length", pmt.from_uint64(result.sample_count)),
+        ("power", pmt.from_double(result.power_dbfs)),
+    ]
     if result.time is not None:
-        fields["time"] = pmt.make_tuple(pmt.from_uint64(result.time[0]), pmt.from_double(result.time[1]))
+        fields.append(("time", pmt.make_tuple(pmt.from_uint64(result.time[0]), pmt.from_double(result.time[1]))))
     if result.frequency is not None:
-        fields["frequency"] = pmt.from_double(result.frequency)
+        fields.append(("frequency", pmt.from_double(result.frequency)))
     message = pmt.make_dict()
-    for name, value in fields.items():
-        message = pmt.dict_add(message, pmt.intern(name), value)
+    for name, value in fields:
+        message = pmt.dict_add(message, _symbol(name), value)
     return message
 
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs a model file: float32 windows in, logits out."""
 
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +25,9 @@ class Runtime(Protocol):
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Logits float32 (n, C) of windows float32 (n, 2, L); raises AmcError when the inference fails."""
+
+    def start(self, batch: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begins ``run`` where that takes none of the caller's time; what is returned waits for the logits."""
 
 
 class OnnxRuntime:
@@ -85,6 +90,10 @@ class OnnxRuntime:
             raise
         except Exception as error:  # see __init__
             raise AmcError(f"the model {self.path} failed in inference: {first_line(error)}") from None
+
+    def start(self, batch: np.ndarray) -> Callable[[], np.ndarray]:
+        """Nothing is begun before the logits are waited for."""
+        return partial(self.run, batch)
 
     def _run_in_fixed_rows(self, batch: np.ndarray) -> np.ndarray:
         missing = -len(batch) % self._rows

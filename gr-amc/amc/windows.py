@@ -4,7 +4,6 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from .errors import AmcError
 
@@ -80,7 +79,9 @@ class WindowCutter:
         if count == 0:
             return starts, np.empty((0, self.window), np.complex64)
         first = self._next - self._buffer_start
-        frames = sliding_window_view(self._buffer[first:], self.window)[::hop][:count]
+        size = self._buffer.itemsize
+        frames = np.ndarray((count, self.window), np.complex64, self._buffer, size * first, (size * hop, size))
+        frames.flags.writeable = False
         self._next += hop * count
         return starts, frames
 

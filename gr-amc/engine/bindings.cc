@@ -3,6 +3,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <utility>
+
 #include "network.h"
 
 namespace py = pybind11;
@@ -27,12 +29,50 @@ size_t CheckedCount(const amc::Network& network, const Array<float>& frames) {
     return static_cast<size_t>(frames.shape(0));
 }
 
+// Frames on their way through a network; keeps alive all that its threads use.
+class Pending {
+   public:
+    Pending(std::shared_ptr<const amc::Network> network, Array<float> frames, size_t threads)
+        : network_(std::move(network)),
+          frames_(std::move(frames)),
+          logits_({CheckedCount(*network_, frames_), network_->Classes()}),
+          task_(network_->Start(frames_.data(), static_cast<size_t>(frames_.shape(0)), logits_.mutable_data(), threads)) {}
+    ~Pending() {
+        try {
+            Wait();
+        } catch (...) {
+            // Nobody asked for the result.
+        }
+    }
+    Pending(const Pending&) = delete;
+
+    Array<float> Result() {
+        Wait();
+        return logits_;
+    }
+
+   private:
+    void Wait() {
+        if (!task_) return;
+        const py::gil_scoped_release release;
+        const auto task = std::exchange(task_, nullptr);
+        network_->Finish(*task);
+    }
+
+    std::shared_ptr<const amc::Network> network_;
+    Array<float> frames_;
+    Array<float> logits_;
+    std::shared_ptr<amc::ThreadPool::Task> task_;
+};
+
 }  // namespace
 
 PYBIND11_MODULE(_engine, module) {
     module.doc() = "Sparse integer inference; what it is given, gnuradio.amc.native makes of a model file.";
 
-    py::class_<amc::Network>(module, "Network")
+    py::class_<Pending>(module, "Pending").def("result", &Pending::Result);
+
+    py::class_<amc::Network, std::shared_ptr<amc::Network>>(module, "Network")
         .def(py::init<size_t, size_t, float, int, int>(), py::kw_only(), py::arg("channels"), py::arg("length"),
              py::arg("scale"), py::arg("low"), py::arg("high"))
         .def(
@@ -68,6 +108,12 @@ PYBIND11_MODULE(_engine, module) {
                     network.Run(from, count, to, threads);
                 }
                 return logits;
+            },
+            py::arg("frames"), py::arg("threads") = 1)
+        .def(
+            "start",
+            [](std::shared_ptr<amc::Network> network, const Array<float>& frames, size_t threads) {
+                return std::make_unique<Pending>(std::move(network), frames, threads);
             },
             py::arg("frames"), py::arg("threads") = 1)
         .def(

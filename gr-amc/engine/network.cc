@@ -7,8 +7,6 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
-#include <system_error>
-#include <thread>
 
 namespace amc {
 namespace {
@@ -281,30 +279,36 @@ void Network::RunBlock(const float* frames, size_t count, float* logits, Scratch
     RunLogits(count, logits, scratch);
 }
 
-void Network::Run(const float* frames, size_t count, float* logits, size_t threads) const {
-    Require(classes_ > 0, "the network is not finished");
+// What each thread calls: it takes blocks of frames until there are none left.
+std::function<void()> Network::Work(const float* frames, size_t count, float* logits, size_t threads) const {
     const size_t size = tensors_[0].channels * tensors_[0].length;
-    if (count == 0) return;
-    threads = std::clamp<size_t>(threads, 1, count);
     const size_t each = std::min(kBlock, (count + threads - 1) / threads);
     const size_t blocks = (count + each - 1) / each;
-    std::atomic<size_t> next{0};
-    const auto work = [&] {
+    auto next = std::make_shared<std::atomic<size_t>>(0);
+    return [=] {
         auto scratch = Borrow();
-        for (size_t block = next++; block < blocks; block = next++) {
+        for (size_t block = (*next)++; block < blocks; block = (*next)++) {
             const size_t begin = block * each;
             RunBlock(frames + begin * size, std::min(each, count - begin), logits + begin * classes_, *scratch);
         }
         GiveBack(std::move(scratch));
     };
-    std::vector<std::thread> others;
-    try {
-        for (size_t n = 1; n < threads; ++n) others.emplace_back(work);
-    } catch (const std::system_error&) {
-        // The system gives no more threads: those that there are do all of it.
+}
+
+std::shared_ptr<ThreadPool::Task> Network::Start(const float* frames, size_t count, float* logits, size_t threads) const {
+    Require(classes_ > 0, "the network is not finished");
+    threads = std::clamp<size_t>(threads, 1, std::max<size_t>(count, 1));
+    return count == 0 ? pool_.Start(0, [] {}) : pool_.Start(threads, Work(frames, count, logits, threads));
+}
+
+void Network::Run(const float* frames, size_t count, float* logits, size_t threads) const {
+    Require(classes_ > 0, "the network is not finished");
+    if (count == 0) return;
+    if (threads > 1) {
+        Finish(*Start(frames, count, logits, threads));
+    } else {
+        Work(frames, count, logits, 1)();
     }
-    work();
-    for (auto& thread : others) thread.join();
 }
 
 void Network::Codes(const float* frames, size_t count, size_t number, uint8_t* codes) const {

@@ -5,12 +5,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
 
 #include "kernels.h"
+#include "thread_pool.h"
 
 namespace amc {
 
@@ -58,6 +60,11 @@ class Network {
     // frames: count x channels x length; logits: count x Classes(). Needs Finish.
     void Run(const float* frames, size_t count, float* logits, size_t threads) const;
 
+    // Begins Run on threads of the network's own. Frames and logits stay where they are until Finish, which must be
+    // called once for each Start.
+    std::shared_ptr<ThreadPool::Task> Start(const float* frames, size_t count, float* logits, size_t threads) const;
+    void Finish(ThreadPool::Task& task) const { pool_.Finish(task); }
+
     // Codes of a tensor, count x channels x length of it: 0 is the input, n what layer n makes.
     void Codes(const float* frames, size_t count, size_t number, uint8_t* codes) const;
 
@@ -89,6 +96,7 @@ class Network {
 
     struct Scratch;
 
+    std::function<void()> Work(const float* frames, size_t count, float* logits, size_t threads) const;
     void RunBlock(const float* frames, size_t count, float* logits, Scratch& scratch) const;
     void RunFrame(const float* frame, size_t column, size_t last, Scratch& scratch) const;
     void RunLinear(size_t last, Scratch& scratch) const;
@@ -112,6 +120,7 @@ class Network {
     Logits logits_;
     mutable std::mutex mutex_;
     mutable std::vector<std::unique_ptr<Scratch>> idle_;  // of threads that are through
+    mutable ThreadPool pool_;                             // the last member: its threads end before what they use
 };
 
 }  // namespace amc

@@ -93,7 +93,12 @@ bool Try() {
         for (const auto& target : amc::Targets()) {
             amc::UseTarget(target);
             std::vector<float> logits(count * network.Classes());
-            network.Run(frames.data(), count, logits.data(), static_cast<size_t>(Draw(1, 3)));
+            const auto threads = static_cast<size_t>(Draw(1, 3));
+            if (Draw(0, 1)) {
+                network.Run(frames.data(), count, logits.data(), threads);
+            } else {
+                network.Finish(*network.Start(frames.data(), count, logits.data(), threads));
+            }
             if (first.empty()) first = logits;
             if (logits != first) {
                 std::fprintf(stderr, "%s differs from %s\n", target.c_str(), amc::Targets().front().c_str());

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The integer engine, on every instruction set of this machine, against the plainest executor."""
 
+import os
+import time
 from dataclasses import replace
+from signal import SIGKILL
 
 import numpy as np
 import pytest
@@ -124,6 +127,43 @@ def test_any_number_of_frames_and_threads(count, threads):
     network = random_network(rng)
     frames = rng.normal(size=(count, network.input.output.channels, network.input.output.length)).astype(np.float32)
     np.testing.assert_array_equal(build(network).run(frames, threads), execute(network, frames)[1])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_several_runs_may_be_under_way(threads):
+    """Each gets its own logits, in whatever order they are asked for; one that nobody asks for does no harm."""
+    rng = np.random.default_rng(threads)
+    network = random_network(rng)
+    shape = network.input.output.channels, network.input.output.length
+    batches = [rng.normal(size=(count, *shape)).astype(np.float32) for count in (70, 1, 3, 33, 5)]
+    engine = build(network)
+    pending = [engine.start(frames, threads) for frames in batches]
+    del pending[3], batches[3]
+    for number in (3, 0, 2, 1):
+        expected = execute(network, batches[number])[1]
+        np.testing.assert_array_equal(pending[number].result(), expected)
+        np.testing.assert_array_equal(pending[number].result(), expected)  # asked again
+    with pytest.raises(ValueError, match="frames must have the shape"):
+        engine.start(np.zeros((1, shape[0] + 1, shape[1]), np.float32), threads)
+
+
+def test_a_forked_process_has_threads_of_its_own():
+    """The engine's threads stay behind in the parent."""
+    network = random_network(np.random.default_rng(1))
+    frames = np.ones((40, network.input.output.channels, network.input.output.length), np.float32)
+    engine = build(network)
+    expected = engine.run(frames, 2)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(engine.start(frames, 2).result(), expected) else 1)
+    deadline, ended = time.monotonic() + 10, (0, 0)
+    while ended[0] == 0 and time.monotonic() < deadline:
+        time.sleep(0.02)
+        ended = os.waitpid(child, os.WNOHANG)
+    if ended[0] == 0:
+        os.kill(child, SIGKILL)
+    assert ended == (child, 0)
+    np.testing.assert_array_equal(engine.run(frames, 2), expected)
 
 
 def test_no_frames_no_logits():
