@@ -46,8 +46,8 @@ def build(network: IntegerNetwork):
 class NativeRuntime:
     """A QCDQ model (N, 2, L) float32 -> (N, C) float32 on the engine.
 
-    ``window`` and ``class_count`` are what the file says; ``is_wide`` says whether some sums need 32 bits. Raises
-    CannotCompile for a model that the engine has no form for, AmcError for a missing or broken file.
+    ``window`` and ``class_count`` are what the file says; ``is_slow`` says whether onnxruntime is the faster one.
+    Raises CannotCompile for a model that the engine has no form for, AmcError for a missing or broken file.
     """
 
     name = "native"
@@ -63,8 +63,12 @@ class NativeRuntime:
         self.window = network.input.output.length
         self.class_count = len(network.logits.shift)
         self._engine, self._threads = build(network), threads
-        # Of those sums the engine has half as many in a vector, and thresholds by the hundred for 8-bit codes.
-        self.is_wide = any(self._engine.is_wide(number + 1) for number in range(len(network.layers)))
+        self.is_slow = any(self._is_slow(number + 1) for number in range(len(network.layers)))
+
+    def _is_slow(self, number: int) -> bool:
+        """Of sums of 32 bits there are half as many in a vector; linear layers have few sums."""
+        engine = self._engine
+        return engine.is_wide(number) and not engine.takes_quads(number) and not engine.is_linear(number)
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Logits float32 (n, C) of windows float32 (n, 2, L); raises AmcError for another shape."""

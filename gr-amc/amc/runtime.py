@@ -107,8 +107,7 @@ class OnnxRuntime:
 def open_runtime(path: Path, runtime: str, threads: int) -> Runtime:
     """The runtime of that name for the model; raises AmcError for an unknown or unavailable one.
 
-    ``auto`` is the native engine where it can take the model with sums of 16 bits, which is where it is the faster
-    one, else onnxruntime.
+    ``auto`` is the native engine where it can take the model and is the faster one here, else onnxruntime.
     """
     if runtime not in RUNTIMES:
         raise AmcError(f"the runtime '{runtime}' is unknown; choose one of {', '.join(RUNTIMES)}.")
@@ -118,6 +117,6 @@ def open_runtime(path: Path, runtime: str, threads: int) -> Runtime:
         # What is wrong with a file is left to onnxruntime to say.
         with suppress(AmcError):
             native = NativeRuntime(path, threads)
-            if not native.is_wide:
+            if not native.is_slow:
                 return native
     return OnnxRuntime(path, threads)

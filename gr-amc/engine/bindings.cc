@@ -127,7 +127,9 @@ PYBIND11_MODULE(_engine, module) {
             },
             py::arg("frames"), py::arg("number"))
         .def("rounded", &amc::Network::Rounded, py::arg("number"))
-        .def("is_wide", &amc::Network::IsWide, py::arg("number"));
+        .def("is_wide", &amc::Network::IsWide, py::arg("number"))
+        .def("is_linear", &amc::Network::IsLinear, py::arg("number"))
+        .def("takes_quads", &amc::Network::TakesQuads, py::arg("number"));
 
     module.def("targets", &amc::Targets);
     module.def("target_in_use", &amc::TargetInUse);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <stdexcept>
 #include <type_traits>
+#include <utility>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels.cc"
@@ -172,6 +173,118 @@ void RoundedRow(const uint8_t* codes, const Tap* taps, size_t count, size_t leng
     }
 }
 
+// AVX-512 and what goes beyond it. Highway has no sums of four products of bytes everywhere; what the processor has is
+// asked when the kernel is.
+#define AMC_HAS_QUADS (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3)
+
+#if AMC_HAS_QUADS
+using D32 = hn::ScalableTag<int32_t>;
+using V32 = hn::Vec<D32>;
+
+// Adds to each of 16 sums the products of four codes, unsigned, with four weights, signed.
+HWY_INLINE void AddProducts(V32& sums, const uint8_t* HWY_RESTRICT codes, V32 weights) {
+    const auto quads = hn::LoadU(D32(), reinterpret_cast<const int32_t*>(codes));
+    // The compiler is not told of this instruction set, so that it has no intrinsic function.
+    asm("vpdpbusd %2, %1, %0" : "+v"(sums.raw) : "v"(quads.raw), "v"(weights.raw));
+}
+
+HWY_INLINE V32 QuadCode(V32 sum, const QuadOutput& output) {
+    const D32 d;
+    if (const auto& rounding = output.rounding) {
+        const auto clipped = hn::Min(hn::Max(sum, hn::Set(d, rounding->low)), hn::Set(d, rounding->high));
+        const auto product = hn::Mul(clipped, hn::Set(d, rounding->factor));
+        const auto code = hn::ShiftRightSame(hn::Add(product, hn::Set(d, rounding->offset)), rounding->shift);
+        if (rounding->exact) return code;
+        const auto limit = hn::GatherIndex(d, output.limits.data(), code);
+        return hn::Sub(code, hn::VecFromMask(d, hn::Gt(sum, limit)));
+    }
+    auto code = hn::Zero(d);
+    for (const int32_t limit : output.limits) code = hn::Sub(code, hn::VecFromMask(d, hn::Gt(sum, hn::Set(d, limit))));
+    return code;
+}
+
+template <size_t kPool>
+HWY_INLINE V32 Pooled(const V32* sums) {
+    if constexpr (kPool == 1) return sums[0];
+    const D32 d;
+    return hn::Max(hn::ConcatEven(d, sums[1], sums[0]), hn::ConcatOdd(d, sums[1], sums[0]));
+}
+
+// kPool vectors of sums for each number in kMade, of each output, become a vector of quads each. The vectors are named
+// one by one, so that all of them stay in registers while the taps are added.
+template <size_t kPool, size_t... kSums, size_t... kMade>
+HWY_INLINE void QuadTile(const uint8_t* HWY_RESTRICT codes, const QuadOutput* outputs, size_t count,
+                         uint8_t* HWY_RESTRICT made, std::index_sequence<kSums...>, std::index_sequence<kMade...>) {
+    const D32 d;
+    V32 packed[] = {((void)kMade, hn::Zero(d))...};
+    for (size_t o = 0; o < count; ++o) {
+        V32 sums[] = {((void)kSums, hn::Zero(d))...};
+        for (const QuadTap& tap : outputs[o].taps) {
+            int32_t four;
+            hwy::CopyBytes<4>(tap.weights, &four);
+            const auto weights = hn::Set(d, four);
+            const uint8_t* HWY_RESTRICT from = codes + tap.offset;
+            (AddProducts(sums[kSums], from + 64 * kSums, weights), ...);
+        }
+        const auto shift = static_cast<int>(8 * o);
+        ((packed[kMade] = hn::Or(packed[kMade],
+                                 hn::ShiftLeftSame(QuadCode(Pooled<kPool>(sums + kPool * kMade), outputs[o]), shift))),
+         ...);
+    }
+    (hn::StoreU(packed[kMade], d, reinterpret_cast<int32_t*>(made + 64 * kMade)), ...);
+}
+
+// A tile of kVectors vectors of sums for each output.
+template <size_t kVectors, size_t kPool>
+HWY_INLINE void QuadTile(const uint8_t* codes, const QuadOutput* outputs, size_t count, uint8_t* made) {
+    QuadTile<kPool>(codes, outputs, count, made, std::make_index_sequence<kVectors>(),
+                    std::make_index_sequence<kVectors / kPool>());
+}
+
+template <size_t kPool>
+HWY_INLINE void QuadRowsOf(const uint8_t* codes, const QuadOutput* outputs, size_t count, size_t length, uint8_t* made) {
+    size_t t = 0;
+    for (; t + 128 <= length; t += 128) QuadTile<8, kPool>(codes + 4 * t, outputs, count, made + 4 * t / kPool);
+    for (; t + 64 <= length; t += 64) QuadTile<4, kPool>(codes + 4 * t, outputs, count, made + 4 * t / kPool);
+    for (; t + kPool <= length; t += 16 * kPool) {
+        QuadTile<kPool, kPool>(codes + 4 * t, outputs, count, made + 4 * t / kPool);
+    }
+}
+
+void QuadRows(const uint8_t* codes, const QuadOutput* outputs, size_t count, size_t length, size_t pool, uint8_t* made) {
+    if (pool == 2) {
+        QuadRowsOf<2>(codes, outputs, count, length, made);
+    } else {
+        QuadRowsOf<1>(codes, outputs, count, length, made);
+    }
+}
+#endif
+
+QuadKernel QuadKernelHere() {
+#if AMC_HAS_QUADS
+    if (__builtin_cpu_supports("avx512vnni")) return &QuadRows;
+#endif
+    return nullptr;
+}
+
+#undef AMC_HAS_QUADS
+
+void InterleaveRowsOf(const uint8_t* first, const uint8_t* second, const uint8_t* third, const uint8_t* fourth,
+                      size_t length, uint8_t* made) {
+#if HWY_TARGET == HWY_SCALAR
+    for (size_t t = 0; t < length; ++t) {
+        const uint8_t quad[4] = {first[t], second[t], third[t], fourth[t]};
+        hwy::CopyBytes<4>(quad, made + 4 * t);
+    }
+#else
+    const hn::ScalableTag<uint8_t> d;
+    for (size_t t = 0; t < length; t += hn::Lanes(d)) {
+        hn::StoreInterleaved4(hn::LoadU(d, first + t), hn::LoadU(d, second + t), hn::LoadU(d, third + t),
+                              hn::LoadU(d, fourth + t), d, made + 4 * t);
+    }
+#endif
+}
+
 void SumRow32(const uint8_t* codes, const Tap* taps, size_t count, size_t length, int32_t* sums) {
     SumRowOf(codes, taps, count, length, sums);
 }
@@ -211,6 +324,8 @@ HWY_EXPORT(SumRow32);
 HWY_EXPORT(CountedRow16);
 HWY_EXPORT(CountedRow32);
 HWY_EXPORT(RoundedRow);
+HWY_EXPORT(QuadKernelHere);
+HWY_EXPORT(InterleaveRowsOf);
 HWY_EXPORT(QuantiseRowOf);
 
 void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, int32_t* sums) {
@@ -232,6 +347,12 @@ void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, 
 void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool, const Rounding& rounding,
              int16_t* sums, uint8_t* made) {
     HWY_DYNAMIC_DISPATCH(RoundedRow)(codes, taps.data(), taps.size(), length, pool, rounding, sums, made);
+}
+
+QuadKernel QuadKernelInUse() { return HWY_DYNAMIC_DISPATCH(QuadKernelHere)(); }
+
+void InterleaveRows(const uint8_t* const rows[4], size_t length, uint8_t* made) {
+    HWY_DYNAMIC_DISPATCH(InterleaveRowsOf)(rows[0], rows[1], rows[2], rows[3], length, made);
 }
 
 void QuantiseRow(const float* values, size_t length, float scale, int low, int high, uint8_t* codes) {

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,20 @@ namespace amc {
 struct Tap {
     int32_t offset;
     int32_t weight;
+};
+
+// Four weights, of which one at least is not zero, for the four codes of each place from "offset" bytes on.
+struct QuadTap {
+    int32_t offset;
+    int8_t weights[4];
+};
+
+// What makes the codes of one output from its sums: the rounding, where there is one, else the limits, behind which
+// stands one that no sum exceeds.
+struct QuadOutput {
+    std::vector<QuadTap> taps;
+    std::vector<int32_t> limits;
+    std::optional<WideRounding> rounding;
 };
 
 // Codes that may be read, and sums that may be written, behind the last one that counts.
@@ -35,6 +50,19 @@ void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, 
 void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool, const Rounding& rounding,
              int16_t* sums, uint8_t* made);
 
+// Codes of up to four outputs side by side, as the next layer's taps take them: made[4 * t + o] is what MakeRow gives for
+// output o. The pool is 1 or 2. Writes up to kQuadOverrun places behind the last one. Reads as far behind as MakeRow.
+using QuadKernel = void (*)(const uint8_t* codes, const QuadOutput* outputs, size_t count, size_t length, size_t pool,
+                            uint8_t* made);
+constexpr size_t kQuadOverrun = 16;
+
+// The kernel of the instruction set in use; null where that has no sums of four products of bytes, without which it
+// would be slow.
+QuadKernel QuadKernelInUse();
+
+// made[4 * t + r] = row r at t, t < length; reads and writes up to kSlack codes behind.
+void InterleaveRows(const uint8_t* const rows[4], size_t length, uint8_t* made);
+
 // codes[t] = clip(round-half-even(values[t] / scale), low, high) - low; what is no number becomes 0.
 void QuantiseRow(const float* values, size_t length, float scale, int low, int high, uint8_t* codes);
 
@@ -42,7 +70,8 @@ void QuantiseRow(const float* values, size_t length, float scale, int low, int h
 std::vector<std::string> Targets();
 std::string TargetInUse();
 
-// Uses another one from now on in the whole process, for tests and benchmarks; throws std::invalid_argument for a name
+// Uses another one from now on in the whole process, for tests and benchmarks, and for layers that are added from now on
+// (those with a QuadKernel keep it); throws std::invalid_argument for a name
 // that Targets does not list.
 void UseTarget(const std::string& name);
 

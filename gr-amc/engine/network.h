@@ -72,15 +72,26 @@ class Network {
     size_t Classes() const { return classes_; }
     // Whether the sums of a layer, counted from 1, need 32 bits.
     bool IsWide(size_t number) const { return layers_.at(number - 1).wide; }
+    // Whether it adds four products at a time, as the instruction set has it.
+    bool TakesQuads(size_t number) const { return layers_.at(number - 1).quad_kernel != nullptr; }
+    bool IsLinear(size_t number) const { return layers_.at(number - 1).linear; }
     // How many outputs of a layer are rounded in fixed point; the others count thresholds.
     size_t Rounded(size_t number) const;
 
    private:
-    // How a tensor lies in memory: rows of codes with room around them that holds the code of zero.
+    // How a tensor lies in memory: rows of places with room around them that holds the code of zero. A place has the
+    // codes of "channels" channels, side by side: 1, or 4 where the reader takes quads.
     struct Rows {
+        size_t channels;
         size_t margin;
         size_t pitch;
         size_t phases;  // of a row whose reader takes every so manieth code: each phase is a row of its own
+    };
+
+    // Codes that a layer has made of one channel: codes[step * t].
+    struct Made {
+        const uint8_t* codes;
+        size_t step;
     };
 
     struct Layer {
@@ -88,6 +99,8 @@ class Network {
         std::vector<std::vector<int16_t>> limits16;
         std::vector<std::optional<Rounding>> roundings;  // where one does what counting limits16 does
         std::vector<std::vector<int32_t>> limits32;
+        QuadKernel quad_kernel = nullptr;  // in place of all these
+        std::vector<QuadOutput> quads;
         bool wide;
         bool linear;
         size_t sums;  // of a row, before the pool
@@ -103,7 +116,8 @@ class Network {
     void RunLogits(size_t count, float* logits, Scratch& scratch) const;
     void MakeRow(const Layer& layer, size_t output, const uint8_t* codes, size_t sums, Scratch& scratch,
                  uint8_t* made) const;
-    void PlaceRow(const uint8_t* codes, size_t number, size_t channel, uint8_t* tensor) const;
+    void MakeFour(const float* frame, size_t number, size_t channel, size_t count, Scratch& scratch, uint8_t* place) const;
+    void PlaceRow(Made made, size_t number, size_t channel, uint8_t* tensor) const;
     std::unique_ptr<Scratch> Borrow() const;
     void GiveBack(std::unique_ptr<Scratch> scratch) const;
 

@@ -35,6 +35,31 @@ std::optional<int16_t> FindOffset(const std::vector<int16_t>& limits, int least,
     return static_cast<int16_t>(low + (high - low) / 2);
 }
 
+// The slope in codes for a unit of the sum that leaves most room for the offset of a line between the steps: a line must
+// reach code k + 1 behind limit k and not before. That room is a concave function of the slope, since it is the least
+// of lines less the largest of lines.
+double WidestSlope(const std::vector<int32_t>& limits) {
+    const auto room = [&](double slope) {
+        double above = std::numeric_limits<double>::infinity(), below = -above;
+        for (size_t k = 0; k < limits.size(); ++k) {
+            const double along = slope * (static_cast<double>(limits[k]) - limits[0]);
+            above = std::min(above, k - along);
+            below = std::max(below, k - along - slope);
+        }
+        return above - below;
+    };
+    double low = 0, high = limits.size();
+    for (int third = 0; third < 200; ++third) {
+        const double left = low + (high - low) / 3, right = high - (high - low) / 3;
+        if (room(left) < room(right)) {
+            low = left;
+        } else {
+            high = right;
+        }
+    }
+    return low;
+}
+
 }  // namespace
 
 std::optional<Rounding> FindRounding(const std::vector<int16_t>& limits, int least, int most) {
@@ -63,6 +88,38 @@ std::optional<Rounding> FindRounding(const std::vector<int16_t>& limits, int lea
         }
     }
     return std::nullopt;
+}
+
+std::optional<WideRounding> FindWideRounding(const std::vector<int32_t>& limits, int32_t least, int32_t most) {
+    const auto first = std::find_if(limits.begin(), limits.end(), [&](int32_t limit) { return limit >= least; });
+    const auto behind = std::find_if(first, limits.end(), [&](int32_t limit) { return limit >= most; });
+    const auto below = static_cast<int64_t>(first - limits.begin());  // the code of the least sum
+    const auto steps = static_cast<int64_t>(behind - first);
+    WideRounding rounding{least, least, 0, static_cast<int32_t>(below), 0, true};
+    if (steps == 0) return rounding;
+    rounding.low = *first;
+    rounding.high = *(behind - 1) + 1;
+    while ((below + steps + 1) << (rounding.shift + 1) <= std::numeric_limits<int32_t>::max()) ++rounding.shift;
+    const auto factor = static_cast<int64_t>(std::ldexp(WidestSlope({first, behind}), rounding.shift));
+    if (factor * (int64_t{rounding.high} - rounding.low) > std::numeric_limits<int32_t>::max()) return std::nullopt;
+    // Of the offset at the sum "low", for which nothing has been multiplied yet: what no code may fall below, and what
+    // none may exceed, the highest one too, since codes are not clipped afterwards.
+    const int64_t one = int64_t{1} << rounding.shift, least_offset = below * one;
+    int64_t low = least_offset;
+    int64_t high = (below + steps + 1) * one - 1 - factor * (int64_t{rounding.high} - rounding.low);
+    for (int64_t k = 0; k < steps; ++k) {
+        const int64_t edge = (below + k + 1) * one, limit = *(first + k);
+        low = std::max(low, edge - factor * (limit + 1 - rounding.low));
+        high = std::min(high, edge - 1 - factor * (limit - rounding.low));
+    }
+    if (low > high) {
+        rounding.exact = false;
+        low = std::max(least_offset, low - one);
+    }
+    if (low > high) return std::nullopt;
+    rounding.factor = static_cast<int32_t>(factor);
+    rounding.offset = static_cast<int32_t>(static_cast<uint32_t>(low + (high - low) / 2 - factor * rounding.low));
+    return rounding;
 }
 
 }  // namespace amc

@@ -25,4 +25,18 @@ struct Rounding {
 // because both never fall where sums rise.
 std::optional<Rounding> FindRounding(const std::vector<int16_t>& limits, int least, int most);
 
+// code = (clip(sum, low, high) * factor + offset) >> shift in 32 bits, of which a carry may leave on the way. Where that is
+// not "exact", it may be one too small, which the limit of that code tells.
+struct WideRounding {
+    int32_t low;
+    int32_t high;
+    int32_t factor;
+    int32_t offset;
+    int shift;
+    bool exact;
+};
+
+// As FindRounding, for sums of 32 bits.
+std::optional<WideRounding> FindWideRounding(const std::vector<int32_t>& limits, int32_t least, int32_t most);
+
 }  // namespace amc

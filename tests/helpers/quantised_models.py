@@ -60,8 +60,10 @@ class Graph:
 
 
 def random_network(rng: np.random.Generator, heaviest: int = 7, bits: int = 4) -> IntegerNetwork:
-    """One to four layers of any kernel, stride, padding, groups and pool, then linear layers; thresholds lie among
-    the sums that occur."""
+    """One to four layers of any kernel, stride, padding, groups and pool, then linear layers.
+
+    Thresholds lie among the sums that occur, anywhere or evenly as those of a rounding do.
+    """
     largest = 2**bits - 1
     tensor = Tensor(int(rng.choice([1, 2, 4])), int(rng.integers(20, 200)), largest, int(rng.integers(0, largest + 1)))
     first = Input(tensor, float(2.0 ** rng.integers(-4, 1)), -tensor.zero, largest - tensor.zero)
@@ -79,7 +81,11 @@ def random_network(rng: np.random.Generator, heaviest: int = 7, bits: int = 4) -
         weights[rng.random(weights.shape) < rng.choice([0.0, 0.5, 0.9])] = 0
         spread = np.abs(weights).sum((1, 2), keepdims=True)[:, 0] * tensor.largest // 4 + 1
         codes = int(rng.integers(1, largest + 1))
-        thresholds = np.sort(rng.integers(-spread, spread + 1, (outputs, codes)), axis=1)
+        if rng.random() < 0.5:
+            thresholds = np.sort(rng.integers(-spread, spread + 1, (outputs, codes)), axis=1)
+        else:
+            steps = 2 * spread / codes * rng.uniform(0.1, 1, (outputs, 1))
+            thresholds = np.ceil(-spread * rng.random((outputs, 1)) + steps * np.arange(codes)).astype(np.int64)
         output = Tensor(outputs, sums // pool, codes, int(rng.integers(0, codes + 1)))
         layers.append(
             Layer(output, weights.astype(np.int16), stride, padding, groups, pool, thresholds.astype(np.int32))

@@ -4,6 +4,7 @@
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 from signal import SIGKILL
 
 import numpy as np
@@ -29,9 +30,10 @@ def best_target():
 
 
 def same_as_defined(network, frames):
-    engine, (codes, logits) = build(network), execute(network, frames)
+    codes, logits = execute(network, frames)
     for target in TARGETS:
-        _engine.use_target(target)
+        _engine.use_target(target)  # what a network is made for
+        engine = build(network)
         for number, expected in enumerate(codes):
             np.testing.assert_array_equal(engine.codes(frames, number), expected, err_msg=f"{target} tensor {number}")
         np.testing.assert_array_equal(engine.run(frames), logits, err_msg=target)
@@ -102,6 +104,31 @@ def test_sums_cancel_on_the_way_without_overflow():
     weights = [[127] * 100 + [-127] * 100]
     network = one_layer(weights, [[0, 1]], largest=255)
     same_as_defined(network, np.full((1, 200, 40), 255, np.float32))
+
+
+@pytest.mark.skipif(
+    TARGETS[0] != "AVX3" or "avx512_vnni" not in Path("/proc/cpuinfo").read_text(),
+    reason="this processor has no sums of four products of bytes",
+)
+def test_four_products_are_added_at_a_time_where_that_pays():
+    """Layers whose weights stand side by side, and all that need 32 bits, but for weights of more than a byte."""
+    rng = np.random.default_rng(1)
+    values = rng.integers(0, 256, (2, 8, 40)).astype(np.float32)
+    even = np.ceil(np.linspace(-3000, 3000, 255)).astype(np.int32)
+    for weights, pays in (
+        (np.full((3, 8), 2), True),
+        (np.array([[2, -1, 3, 0, 0, 0, 0, 0]] * 3), True),
+        (np.array([[2, 0, 0, 0, 1, 0, 0, 0]] * 3), False),
+        (np.full((3, 8), -128), True),
+        (np.full((3, 8), 128), False),
+        (np.array([[127] + 7 * [0], 4 * [127] + 4 * [-128]]), True),
+    ):
+        network = one_layer(weights, [even] * len(weights))
+        _engine.use_target(TARGETS[0])
+        assert build(network).takes_quads(1) == pays
+        same_as_defined(network, values)
+    _engine.use_target("AVX2")
+    assert not build(one_layer(np.full((3, 8), 2), [even] * 3)).takes_quads(1)
 
 
 @given(st.lists(st.floats(width=32), min_size=1, max_size=70), st.sampled_from([0.25, 1.0, 0.3]))
