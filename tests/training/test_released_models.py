@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from gnuradio.amc import load_model
 
 from training.cost import cost
 from training.data import normalise
-from training.signals import CLASSES, PRESETS, generate
+from training.signals import CLASSES, PRESETS, SNR_LABELS, generate
 
 MODELS = Path(__file__).parents[2] / "models"
 NAMES = sorted(path.name.removesuffix(".json") for path in MODELS.glob("*.json"))
@@ -33,6 +34,19 @@ def test_the_card_belongs_to_the_file(name):
     assert model.path.read_bytes() == (MODELS / f"{name}.onnx").read_bytes()
     assert list(model.classes) == card["classes"] == list(CLASSES)
     assert model.temperature == card["temperature"]
+
+
+def test_the_engine_gives_the_logits_of_onnxruntime_on_a_hundred_thousand_frames():
+    """All classes at all SNR labels, every released network, bit for bit."""
+    models = [[load_model(name, runtime=kind, threads=2) for kind in ("native", "onnxruntime")] for name in NAMES]
+    labels = torch.tensor(SNR_LABELS).repeat_interleave(math.ceil(100_000 / len(CLASSES) / len(SNR_LABELS)))
+    for index, kind in enumerate(CLASSES):
+        generator = torch.Generator().manual_seed(FRESH_SEED + index)
+        frames = generate(PRESETS["radioml2018"], torch.full_like(labels, index), labels, generator)
+        for pair in models:
+            ready = normalise(frames, pair[0].normalise).numpy()
+            ours, theirs = (np.concatenate([model.run(part) for part in np.split(ready, 13)]) for model in pair)
+            np.testing.assert_array_equal(ours, theirs, err_msg=f"{pair[0].path.stem} on {kind}")
 
 
 def recalls(name, preset):
