@@ -21,7 +21,7 @@ PUBLISHES = ("every", "change")
 LABELS, STATUS = "labels", "status"
 
 # Windows that may wait for the inference: enough to ride out a pause, few enough to stay current.
-QUEUED_WINDOWS = 128
+QUEUED_WINDOWS = 512
 SECONDS_BETWEEN_WARNINGS = 1.0
 
 
