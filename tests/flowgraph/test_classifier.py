@@ -252,7 +252,8 @@ def slow(block, seconds):
 
 
 @pytest.mark.parametrize("overload", ["block", "drop"])
-def test_overload(model, overload):
+def test_overload(model, overload, monkeypatch):
+    monkeypatch.setattr("gnuradio.amc.block.QUEUED_WINDOWS", 128)
     total = 600
     block, sink = amc.classifier(model=model, overload=overload, batch=4), MessageSink()
     slow(block, 0.005)
@@ -272,8 +273,9 @@ def test_overload(model, overload):
         assert counters["dropped"] > total / 2
 
 
-def test_no_average_spans_a_retune_even_where_its_windows_are_dropped(model):
+def test_no_average_spans_a_retune_even_where_its_windows_are_dropped(model, monkeypatch):
     """A retune every 20 windows, the level another each time, and most windows dropped."""
+    monkeypatch.setattr("gnuradio.amc.block.QUEUED_WINDOWS", 128)
     levels = np.repeat([LOW, HIGH], 20)
     samples = steps(*np.tile(levels, 20))
     tags = [tag(offset, "rx_freq", pmt.from_double(offset)) for offset in range(0, len(samples), 20 * 1024)]
