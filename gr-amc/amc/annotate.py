@@ -26,6 +26,7 @@ from .report import Result, iso_time
 GENERATOR = "gr-amc"
 SIGMF_VERSION = "1.2.5"
 LONGEST_LABEL = 20
+ANNOTATIONS = ".amc.sigmf-meta"
 _EXTENSION = {"name": "signal", "version": "1.0.0", "optional": True}
 
 _DETAILS = {
@@ -58,10 +59,10 @@ def signal_detail(label: str) -> dict | None:
 # --- where ----------------------------------------------------------------------------------------
 
 
-def annotation_path(recording: Recording) -> Path:
-    """Where the annotations of a recording go if nothing else is said."""
-    name = re.sub(r"\.(sigmf(-data|-meta|\.gz|\.xz)?|[^.]*)$", "", recording.path.name, flags=re.IGNORECASE)
-    return recording.source.path.with_name(f"{name or recording.path.name}.amc.sigmf-meta")
+def annotation_path(path: Path) -> Path:
+    """Where the annotations of a recording of that path go if nothing else is said."""
+    name = re.sub(r"\.(sigmf(-data|-meta|\.gz|\.xz)?|[^.]*)$", "", path.name, flags=re.IGNORECASE)
+    return path.with_name(f"{name or path.name}{ANNOTATIONS}")
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def check_annotatable(recording: Recording, path: Path | None) -> _Place:
     same_folder = path is None or os.path.realpath(path.parent) == os.path.realpath(source.path.parent)
     if not pure and not same_folder:
         raise AmcError(
-            f"{source.path} holds more than samples, so its annotations must lie in its folder; leave --out away or "
-            "give a path there."
+            f"{source.path} holds more than samples, so its annotations must lie in its folder; leave --out or "
+            "--output-dir away, or give a path there."
         )
     return _Place(source.path.name if same_folder else None, source.start, max(trailing, 0), pure)
 

@@ -1,28 +1,34 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The command line ``amc_classify``: replays recordings through the same pieces as the GNU Radio block.
 
+One recording, or several after another, as told; or, with folders, --output-dir, --jobs or --dask, an ``archive``.
+
 Standard output carries data and nothing else; everything said to people goes to standard error. Exit code 0: done;
 1: something the user can mend, said in one sentence; 2: wrong usage; 130: interrupted; 141: nobody reads the output.
 """
 
 import argparse
 import csv
+import hashlib
 import json
 import math
 import os
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from .annotate import annotation_path, write_annotations
+from . import archive
+from .annotate import ANNOTATIONS, annotation_path, write_annotations
 from .decide import LARGEST_AVERAGE
 from .errors import AmcError
-from .files import replacing, sentences
+from .files import check_apart, replacing, sentences
 from .limits import LARGEST_HERTZ, LOWEST_RATE
 from .model import DEFAULT_MODEL, Model, load_model
 from .normalise import KINDS
@@ -97,7 +103,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Example: amc_classify recording_2.4Msps.cu8 --average 8 --plot recording.png",
     )
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="SigMF (.sigmf-meta, .sigmf), .cf32 .cs16 .cs8 .cu8, .wav"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="SigMF (.sigmf-meta, .sigmf), .cf32 .cs16 .cs8 .cu8, .wav; or a folder of them",
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {VERSION}")
     source = parser.add_argument_group("the recording, where its metadata or name does not tell")
@@ -161,19 +170,51 @@ def _parser() -> argparse.ArgumentParser:
         help="write there, - for standard output (sigmf: NAME.amc.sigmf-meta beside the samples)",
     )
     out.add_argument("--plot", metavar="PNG", help="also draw spectrogram and labels of one recording")
+    many = parser.add_argument_group(
+        "many recordings",
+        "Each has a result file of its own, and one that fails does not stop the others. A run that was ended goes on "
+        "where it was: results that are there for the same settings and unchanged recordings are passed over.",
+    )
+    many.add_argument(
+        "--output-dir",
+        metavar="DIR",
+        help="a result for each recording there, folders with their tree (without it, sigmf goes beside the samples)",
+    )
+    where = many.add_mutually_exclusive_group()
+    where.add_argument("--jobs", type=_count(1024), metavar="N", help="in N processes on this computer (1)")
+    where.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="on the Dask cluster with this scheduler, such as tcp://10.0.0.1:8786; its workers need the same gr-amc "
+        "and must reach model, recordings and results by the same absolute paths",
+    )
     return parser
 
 
 def _check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     several = len(arguments.files) > 1
+    if _is_archive(arguments):
+        if arguments.out or arguments.plot:
+            parser.error("--out and --plot are for single recordings; leave them away, results go to --output-dir")
+        if arguments.output_dir is None and arguments.output != "sigmf":
+            parser.error("--jobs and --dask need --output-dir, or --output sigmf, which goes beside the recordings")
     if several and arguments.plot:
         parser.error("--plot draws one recording; name one FILE")
     if several and arguments.output == "sigmf" and arguments.out:
         parser.error("--out with --output sigmf takes one recording; leave --out away or name one FILE")
     if arguments.out == "" or arguments.plot in ("", "-"):
         parser.error("--out and --plot need the path of a file")
+    if arguments.output_dir == "":
+        parser.error("--output-dir needs the path of a folder")
     if arguments.output == "sigmf" and arguments.out not in (None, "-") and not arguments.out.endswith(".sigmf-meta"):
         parser.error("--out with --output sigmf must end in .sigmf-meta")
+
+
+def _is_archive(arguments: argparse.Namespace) -> bool:
+    """Whether each recording gets a file of its own, by the module ``archive``."""
+    if arguments.output_dir is not None or arguments.jobs is not None or arguments.dask is not None:
+        return True
+    return arguments.output == "sigmf" and any(map(os.path.isdir, arguments.files))
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -257,7 +298,7 @@ def _annotations(out: str | None, recording: Recording) -> Iterator[Add]:
         with _standard_output() as file, write_annotations(recording, file) as add:
             yield add
         return
-    path = Path(out) if out else annotation_path(recording)
+    path = Path(out) if out else annotation_path(recording.path)
     with write_annotations(recording, path) as add:
         yield add
     with _standard_output() as file:
@@ -322,17 +363,18 @@ def _introduce(recording: Recording) -> None:
     _tell(f"{_shown(recording.path)}: {', '.join(known)}{f' ({guessed} from its name)' if guessed else ''}")
 
 
-def _conclude(recording: Recording, labels: Counter, pipeline: Pipeline, unused: int, seconds: float) -> None:
+def _conclusion(recording: Recording, labels: Counter, pipeline: Pipeline, unused: int, seconds: float) -> str:
     count, ignored = pipeline.counters.windows, pipeline.counters.ignored
     reason = " (silent, below the squelch, or with samples that are no finite number)" if ignored else ""
     left = f", {unused} sample{'s' * (unused != 1)} left over that filled no window" if unused else ""
     speed = recording.sample_count / max(seconds, 1e-9) / 1e6
-    _tell(
+    said = (
         f"{_shown(recording.path)}: {count} window{'s' * (count != 1)}, {ignored} ignored{reason}{left}, "
         f"{seconds:.1f} s, {speed:.2f} Msps"
     )
     if labels:
-        _tell("  " + ", ".join(f"{label} {100 * number / count:.1f} %" for label, number in labels.most_common()))
+        said += "\n  " + ", ".join(f"{label} {100 * number / count:.1f} %" for label, number in labels.most_common())
+    return said
 
 
 # --- the program ----------------------------------------------------------------------------------
@@ -340,8 +382,8 @@ def _conclude(recording: Recording, labels: Counter, pipeline: Pipeline, unused:
 
 def _classify(
     recording: Recording, model: Model, arguments: argparse.Namespace, add: Add, picture: Picture | None, shown: bool
-) -> None:
-    """Replays one recording: every window goes to ``add``, samples and windows to ``picture``, a summary to people."""
+) -> str:
+    """Replays one recording: every window goes to ``add``, samples and windows to ``picture``; returns a summary."""
     pipeline = Pipeline(
         model,
         hop=arguments.hop,
@@ -378,22 +420,14 @@ def _classify(
             unused += max(0, segment.sample_start + segment.sample_count - end)
     finally:
         seconds = progress.end()
-    _conclude(recording, labels, pipeline, unused, seconds)
+    return _conclusion(recording, labels, pipeline, unused, seconds)
 
 
 def _check_outputs(arguments: argparse.Namespace, recordings: list[Recording]) -> None:
-    """No output may take the place of a recording, or of another output."""
     outputs = [path for path in (arguments.out, arguments.plot) if path not in (None, "-")]
     if arguments.output == "sigmf" and arguments.out is None:
-        outputs += [str(annotation_path(recording)) for recording in recordings]
-    taken = {os.path.realpath(path) for recording in recordings for path in (recording.path, recording.source.path)}
-    taken |= {os.path.realpath(recording.path.with_suffix(".sigmf-meta")) for recording in recordings}
-    real = [os.path.realpath(path) for path in outputs]
-    for path, final in zip(outputs, real, strict=True):
-        if final in taken and os.path.isfile(path):
-            raise AmcError(f"{path} is a recording or its metadata, which is never overwritten; give another path.")
-        if real.count(final) > 1:
-            raise AmcError(f"two outputs would both be {path}; give them different paths or make them one by one.")
+        outputs += [str(annotation_path(recording.path)) for recording in recordings]
+    check_apart(outputs, [path for recording in recordings for path in (recording.path, recording.source.path)])
 
 
 def _check_lengths(recordings: list[Recording], model: Model) -> None:
@@ -407,15 +441,14 @@ def _check_lengths(recordings: list[Recording], model: Model) -> None:
             )
 
 
-def _run(arguments: argparse.Namespace) -> None:
-    recordings = [
-        open_recording(
-            path, sample_format=arguments.format, sample_rate=arguments.sample_rate, frequency=arguments.frequency
-        )
-        for path in arguments.files
-    ]
-    _check_outputs(arguments, recordings)
-    model = load_model(
+def _open(path: str | Path, arguments: argparse.Namespace) -> Recording:
+    return open_recording(
+        path, sample_format=arguments.format, sample_rate=arguments.sample_rate, frequency=arguments.frequency
+    )
+
+
+def _load(arguments: argparse.Namespace) -> Model:
+    return load_model(
         arguments.model,
         classes=arguments.classes,
         window=arguments.window,
@@ -424,6 +457,12 @@ def _run(arguments: argparse.Namespace) -> None:
         runtime=arguments.runtime,
         threads=arguments.threads,
     )
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    recordings = [_open(path, arguments) for path in arguments.files]
+    _check_outputs(arguments, recordings)
+    model = _load(arguments)
     _check_lengths(recordings, model)
     rows = _ROWS.get(arguments.output)  # None for annotations, where each recording has its own file
     printing = rows is not None and arguments.out in (None, "-")
@@ -442,10 +481,73 @@ def _run(arguments: argparse.Namespace) -> None:
             else:
                 adding = _annotations(arguments.out, recording)
             with adding as add:
-                _classify(recording, model, arguments, add, picture, shown)
+                _tell(_classify(recording, model, arguments, add, picture, shown))
             if picture:
                 with sentences(arguments.plot):
                     picture.save(png)
+
+
+# --- many recordings ------------------------------------------------------------------------------
+
+_ENDINGS = {"table": ".txt", "json": ".jsonl", "csv": ".csv", "sigmf": ANNOTATIONS}
+_NO_SETTINGS = ("files", "out", "plot", "output_dir", "jobs", "dask", "threads")
+_held = threading.local()
+
+
+def _settings(arguments: argparse.Namespace, model: Model) -> str:
+    """A hash of all that a result depends on beside its recording: options, model and version."""
+    options = {name: value for name, value in vars(arguments).items() if name not in _NO_SETTINGS}
+    options["model"] = hashlib.sha256(model.path.read_bytes()).hexdigest()
+    return hashlib.sha256(json.dumps([VERSION, options], sort_keys=True).encode()).hexdigest()
+
+
+def _held_model(arguments: argparse.Namespace, settings: str) -> Model:
+    """The model, loaded once by each thread that classifies: a cluster's worker may have several."""
+    if getattr(_held, "settings", None) != settings:
+        model = _load(arguments)
+        if _settings(arguments, model) != settings:
+            raise AmcError(f"the model {model.path} or gr-amc is not the one this began with; give all the same.")
+        _held.model, _held.settings = model, settings
+    return _held.model
+
+
+def _classify_into(path: Path, result: Path, arguments: argparse.Namespace, settings: str) -> tuple[str, dict]:
+    """The ``archive.Work``: the same bytes as a run for this one recording writes."""
+    recording = _open(path, arguments)
+    # Taken before the samples are read, so that a recording that goes on growing counts as changed.
+    files = archive.stamps({path, path.with_suffix(".sigmf-meta"), recording.source.path})
+    model = _held_model(arguments, settings)
+    _check_lengths([recording], model)
+    rows = _ROWS.get(arguments.output)
+    shown = arguments.dask is None and arguments.jobs in (None, 1) and sys.stderr.isatty()
+    with replacing(str(result), "w") if rows else write_annotations(recording, result) as target:
+        add = rows(target, recording, model, several=False, first=True) if rows else target
+        return _classify(recording, model, arguments, add, None, shown), files
+
+
+def _run_archive(arguments: argparse.Namespace) -> None:
+    def place(path: Path, within: Path) -> Path:
+        if arguments.output_dir is None:
+            return annotation_path(path)
+        return Path(arguments.output_dir, within, path.name + _ENDINGS[arguments.output])
+
+    jobs, unreadable = archive.plan(arguments.files, place, arguments.format)
+    model = _load(arguments)
+    if arguments.dask is not None:  # a worker's current folder is another
+        jobs = [job.absolute() for job in jobs]
+        if model.path == Path(arguments.model):  # and not a released one, which each has in a place of its own
+            arguments.model = os.path.abspath(arguments.model)
+    settings = _settings(arguments, model)
+    _held.model, _held.settings = model, settings
+    for sentence in unreadable:
+        _tell(sentence)
+    work = partial(_classify_into, arguments=arguments, settings=settings)
+    failed = archive.run(jobs, work, settings, _tell, processes=arguments.jobs or 1, dask=arguments.dask)
+    if failed or unreadable:
+        raise AmcError(
+            f"{failed + len(unreadable)} of {len(jobs) + len(unreadable)} failed, as said above; mend them and give "
+            "the same command, which does only what is left."
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -457,7 +559,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # how argparse ends, after --help as well
         return stop.code or 0
     try:
-        _run(arguments)
+        (_run_archive if _is_archive(arguments) else _run)(arguments)
     except AmcError as error:
         _discard_unwritten()
         _tell(f"{PROGRAM}: {error}")

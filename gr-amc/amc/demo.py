@@ -328,7 +328,7 @@ def main(argv: list[str] | None = None) -> int:
         recording = open_recording(meta)
         picture = options.out / "amc-demo.png"
         write_picture(recording, results, model.classes, picture)
-        annotations = annotation_path(recording)
+        annotations = annotation_path(recording.path)
         with write_annotations(recording, annotations) as add:
             for result in results:
                 add(result, recording.segments[0])

@@ -2,8 +2,10 @@
 """Writes files whole or not at all."""
 
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -32,7 +34,7 @@ def replacing(path: str, mode: str) -> Iterator[IO]:
         with sentences(path), open(final, mode, **_text(mode)) as file:
             yield file
         return
-    temporary = final.with_name(f".{final.name[:100]}.{secrets.token_hex(4)}.tmp")
+    temporary = final.with_name(f".{_stem(final.name)}.{secrets.token_hex(4)}.tmp")
     with sentences(path):
         if final.is_dir():
             raise IsADirectoryError(0, "it is a folder")
@@ -44,6 +46,31 @@ def replacing(path: str, mode: str) -> Iterator[IO]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def _stem(name: str) -> str:
+    return name[:100]
+
+
+def discard_unfinished(folder: Path, names: Iterable[str]) -> None:
+    """Removes what killed processes left in a folder of files of these names, which nobody may be writing now."""
+    stems = {_stem(name) for name in names}
+    for name in os.listdir(folder):
+        match = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.tmp", name, re.DOTALL)
+        if match and match[1] in stems:
+            (folder / name).unlink(missing_ok=True)
+
+
+def check_apart(outputs: Sequence[str], recordings: Iterable[Path]) -> None:
+    """Raises AmcError where an output would take the place of a recording, of its metadata, or of another output."""
+    taken = {os.path.realpath(path) for name in recordings for path in (name, name.with_suffix(".sigmf-meta"))}
+    real = [os.path.realpath(path) for path in outputs]
+    uses = Counter(real)
+    for path, final in zip(outputs, real, strict=True):
+        if final in taken and os.path.isfile(path):
+            raise AmcError(f"{path} is a recording or its metadata, which is never overwritten; give another path.")
+        if uses[final] > 1:
+            raise AmcError(f"two outputs would both be {path}; give them different paths or make them one by one.")
 
 
 def _text(mode: str) -> dict:

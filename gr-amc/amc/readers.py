@@ -32,9 +32,11 @@ from .file_names import NameHints, hints_from_name
 from .limits import LATEST_TIME, usable_frequency, usable_rate
 from .reading import file_size
 from .recordings import Recording, Segment, Source, whole_samples
-from .sample_formats import FORMATS, SampleFormat, parse_format
+from .sample_formats import ALIASES, FORMATS, SampleFormat, parse_format
 from .sigmf_recordings import is_sigmf, open_sigmf
 from .wav import open_wav
+
+_SAYING_NOTHING = ("raw", "bin", "dat")
 
 
 def open_recording(
@@ -49,7 +51,7 @@ def open_recording(
     Raises AmcError for a file that is missing, unreadable, empty, truncated, of no known format, or contradicts its
     metadata.
     """
-    path = _usable_path(os.fspath(path))
+    path = usable_path(path)
     given = (sample_format or "").strip().lower()
     # Samples may be read without their metadata, when the format is given.
     samples = given not in ("", "sigmf") and path.name.endswith(".sigmf-data")
@@ -66,7 +68,22 @@ def open_recording(
     return _with_settings(recording, hints, sample_rate, frequency)
 
 
-def _usable_path(text: str) -> Path:
+def is_recording_name(name: str, sample_format: str | None = None) -> bool:
+    """Whether a file of that name, found in a folder, is a recording.
+
+    Its ending says so; or it says nothing (.raw .bin .dat), and the rest of the name or ``sample_format`` tells how to
+    read it. The annotations that this program writes, and the link to the samples beside them, are none.
+    """
+    if is_sigmf(name) or sample_format == "sigmf":
+        return is_sigmf(name) and not name.lower().endswith((".amc.sigmf-meta", ".amc.sigmf-data"))
+    ending = Path(name).suffix.lower().removeprefix(".")
+    told = sample_format or hints_from_name(name).format
+    return ending in ALIASES or ending == "wav" or (ending in _SAYING_NOTHING and told is not None)
+
+
+def usable_path(path: str | Path) -> Path:
+    """The path of a recording; raises AmcError where no file can have it."""
+    text = os.fspath(path)
     try:
         if text and b"\0" not in os.fsencode(text):
             return Path(text)

@@ -22,7 +22,7 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise AmcError(f"there is no file {path}; check the name.") from None
     except IsADirectoryError:
-        raise AmcError(f"{path} is a folder; name a recording in it.") from None
+        raise AmcError(f"{path} is a folder; name a recording in it, or give --output-dir for all.") from None
     except PermissionError:
         raise AmcError(f"{path} may not be read by this user; change its permissions.") from None
     except OSError as error:
