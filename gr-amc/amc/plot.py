@@ -13,13 +13,13 @@ import numpy as np
 from .decide import UNKNOWN
 from .errors import AmcError
 from .recordings import Recording, Segment
-from .report import Result
+from .report import Result, frequency_unit
+from .strips import is_dark, label_colours, long_runs
 
 COLUMNS = 1200
 BINS = 512
 MOST_FRAMES = 1 << 17  # of so many spectra a longer recording is sampled; more would only cost time
 DYNAMIC_RANGE_DB = 70.0
-_UNKNOWN_COLOUR = (0.6, 0.6, 0.6)
 _EMPTY_COLOUR = (0.95, 0.95, 0.95)
 
 
@@ -134,8 +134,7 @@ class Picture:
         centre = tunings.pop() if len(tunings) == 1 else None
         name = "frequency" if centre or real else "frequency from the centre"
         lower, upper = (centre or 0) + lower * rate, (centre or 0) + 0.5 * rate
-        size = max(abs(lower), abs(upper))
-        unit, scale = next(((u, s) for u, s in (("MHz", 1e6), ("kHz", 1e3)) if size >= s), ("Hz", 1.0))
+        unit, scale = frequency_unit(max(abs(lower), abs(upper)))
         return f"{name} in {unit}", lower / scale, upper / scale
 
     def _draw_spectrum(self, figure, axes, extent: tuple[float, float]) -> None:
@@ -167,20 +166,19 @@ class Picture:
         figure.colorbar(drawn, ax=axes, pad=0.01, label="power in dBFS")
 
     def _draw_strip(self, figure, axes, extent: tuple[float, float]) -> None:
-        colours = _colours(len(self._labels) - 1)
+        colours = label_colours(self._labels)
         heard = self._votes.sum(axis=1) > 0
         winners = np.where(heard, self._votes.argmax(axis=1), -1)
-        image = np.where(heard[:, None], colours[winners], _EMPTY_COLOUR)
+        image = np.where(heard[:, None], colours[winners] / 255, _EMPTY_COLOUR)
         axes.imshow(image[None], aspect="auto", extent=(*extent, 0, 1), interpolation="nearest")
         axes.set_yticks([])
         axes.tick_params(labelbottom=False)
         axes.set_ylabel("label", rotation=0, ha="right", va="center")
         width = (extent[1] - extent[0]) / self._columns
-        for winner, begin, end in _long_runs(winners, self._columns // 80):
+        for winner, begin, end in long_runs(winners, self._columns // 80):
             label = self._labels[winner]
             # Only where it has room.
             if winner >= 0 and (end - begin) / self._columns > 0.0095 * len(label) + 0.005:
-                dark = np.dot(colours[winner], (0.299, 0.587, 0.114)) < 0.55
                 axes.text(
                     extent[0] + (begin + end) / 2 * width,
                     0.5,
@@ -188,7 +186,7 @@ class Picture:
                     ha="center",
                     va="center",
                     fontsize=9,
-                    color="white" if dark else "black",
+                    color="white" if is_dark(colours[winner]) else "black",
                     parse_math=False,
                 )
         self._draw_legend(figure, colours)
@@ -200,7 +198,7 @@ class Picture:
         order = [number for number in np.argsort(-self._windows, kind="stable") if self._windows[number]]
         patches = [
             Patch(
-                facecolor=colours[number],
+                facecolor=colours[number] / 255,
                 label=f"{self._labels[number][:24]}  {_percent(self._windows[number] / total)}",
             )
             for number in order[:30]
@@ -231,32 +229,5 @@ class Picture:
         axes.ticklabel_format(axis="x", useOffset=False)
 
 
-def _long_runs(winners: np.ndarray, shortest: int) -> list[tuple[int, int, int]]:
-    """(label, first column, column after the last) of runs of one label, which short interruptions do not end."""
-    runs: list[tuple[int, int, int]] = []
-    edges = np.flatnonzero(np.diff(winners, prepend=-2, append=-2))
-    for begin, end in zip(edges[:-1], edges[1:], strict=True):
-        winner = winners[begin]
-        for number in reversed(range(len(runs))):
-            if begin - runs[number][2] >= shortest:
-                break
-            if runs[number][0] == winner:
-                begin = runs[number][1]
-                del runs[number:]
-                break
-        runs.append((winner, begin, end))
-    return runs
-
-
 def _percent(share: float) -> str:
     return "< 1 %" if share < 0.005 else f"{100 * share:.0f} %"
-
-
-def _colours(classes: int) -> np.ndarray:
-    """RGB (classes + 1, 3): one for each class, the strong ones first, and grey for unknown."""
-    from matplotlib import colormaps
-
-    strong, more = np.array(colormaps["tab20"].colors), np.array(colormaps["tab20b"].colors)
-    # The palette's own grey would look like unknown.
-    palette = np.concatenate((np.delete(strong[::2], 7, 0), np.delete(strong[1::2], 7, 0), more[::2], more[1::2]))
-    return np.concatenate((np.resize(palette, (classes, 3)), [_UNKNOWN_COLOUR]))

@@ -32,6 +32,11 @@ def iso_time(time: tuple[int, float]) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
+def frequency_unit(hertz: float) -> tuple[str, float]:
+    """Name and size in Hz of the unit for frequencies of up to ``hertz``."""
+    return next(((unit, size) for unit, size in (("MHz", 1e6), ("kHz", 1e3)) if abs(hertz) >= size), ("Hz", 1.0))
+
+
 def to_json(result: Result, classes: tuple[str, ...]) -> dict:
     """The object that ``amc_classify --output json`` prints for a window."""
     content = {

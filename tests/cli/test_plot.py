@@ -72,7 +72,7 @@ def test_labels_take_their_columns_and_colours(tmp_path):
     image = png(picture)
     assert image.shape == (704, 1320, 4)
     # The strip lies under the spectrogram: its left half in the first colour, its right half grey.
-    blue, grey = (0.122, 0.467, 0.706), (0.6, 0.6, 0.6)
+    blue, grey = (0.118, 0.471, 0.824), (0.6, 0.6, 0.6)
     for colour, side in ((blue, slice(0, 550)), (grey, slice(550, None))):
         near = np.abs(image[480:560, side, :3] - colour).max(axis=2) < 0.01
         assert near.sum() > 10_000
