@@ -55,3 +55,11 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the recordings and reference models are not at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def application():
+    """The one QApplication that a process may have, drawing into memory."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    widgets = pytest.importorskip("PyQt5.QtWidgets")
+    return widgets.QApplication.instance() or widgets.QApplication(["tests"])

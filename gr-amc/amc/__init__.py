@@ -12,6 +12,7 @@ _HOMES = {
     "Pipeline": ".pipeline",
     "Result": ".report",
     "classifier": ".block",
+    "label_display": ".display",
     "load_model": ".model",
     "released_models": ".model",
 }

@@ -19,6 +19,7 @@ from .report import Result, to_pmt
 OVERLOADS = ("block", "drop")
 PUBLISHES = ("every", "change")
 LABELS, STATUS = "labels", "status"
+SYSTEM = pmt.intern("system")  # the port on which GNU Radio tells a block to end
 
 # Windows that may wait for the inference: enough to ride out a pause, few enough to stay current.
 QUEUED_WINDOWS = 512
@@ -32,6 +33,16 @@ def checked_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
     return value
 
 
+def forget_words_to_end(block: gr.basic_block) -> None:
+    """For the ``start`` of a block that lives on messages alone.
+
+    A flowgraph that is stopped or reconfigured leaves the word to end unread, for the next run to stumble over.
+    GNU Radio starts every block before any works, so nothing of that run is here yet.
+    """
+    while block.to_basic_block().nmsgs(SYSTEM):
+        block.to_basic_block().delete_head_nowait(SYSTEM)
+
+
 class _Publisher(gr.basic_block):
     """Owns the message ports and outlives the sink.
 
@@ -40,8 +51,6 @@ class _Publisher(gr.basic_block):
     block, which nobody tells to end but the sink, after the last message.
     """
 
-    _SYSTEM = pmt.intern("system")
-
     def __init__(self) -> None:
         gr.basic_block.__init__(self, name="amc_publisher", in_sig=None, out_sig=None)
         self._ports = {name: pmt.intern(name) for name in (LABELS, STATUS)}
@@ -49,10 +58,7 @@ class _Publisher(gr.basic_block):
             self.message_port_register_out(port)
 
     def start(self) -> bool:
-        # A flowgraph that is stopped or reconfigured leaves the word to end unread, for the next run to
-        # stumble over. GNU Radio starts every block before any works, so nothing of that run is here yet.
-        while self.to_basic_block().nmsgs(self._SYSTEM):
-            self.to_basic_block().delete_head_nowait(self._SYSTEM)
+        forget_words_to_end(self)
         return True
 
     def publish(self, port: str, message) -> None:
@@ -61,7 +67,7 @@ class _Publisher(gr.basic_block):
     def finish(self) -> None:
         """Ends this block as GNU Radio would, after the messages so far."""
         self._keep_one_subscription_each()
-        self.to_basic_block()._post(self._SYSTEM, pmt.cons(pmt.intern("done"), pmt.from_long(1)))
+        self.to_basic_block()._post(SYSTEM, pmt.cons(pmt.intern("done"), pmt.from_long(1)))
 
     def _keep_one_subscription_each(self) -> None:
         """Drops a block's second subscription; GNU Radio makes all of them anew at every start.
