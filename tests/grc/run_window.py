@@ -17,7 +17,7 @@ import pmt
 from gnuradio import gr
 from PyQt5 import Qt
 
-SIZE = 1100, 700  # pixels, whatever size the user's own window was left with
+SIZE = 1100, 800  # pixels, whatever size the user's own window was left with
 MILLISECONDS_TO_DRAW = 500
 # Samples of before a stage that may still be on their way, in buffers and in the classifier's queue, as windows.
 UNDERWAY = 300

@@ -49,10 +49,17 @@ def errors(block):
 
 
 def own_parameters(platform, key):
-    return {data["id"]: data for data in platform.blocks[key].parameters_data if data["id"] in SIGNATURE}
+    return {data["id"]: data for data in platform.blocks[key].parameters_data if data["id"] in SIGNATURES[key]}
 
 
-SIGNATURE = inspect.signature(amc.classifier).parameters
+def signature(block):
+    """Parameters of a Python block, less the ``parent`` that GNU Radio Companion leaves to the layout."""
+    return {name: known for name, known in inspect.signature(block).parameters.items() if name != "parent"}
+
+
+SIGNATURES = {"amc_classifier": signature(amc.classifier), "amc_label_display": signature(amc.label_display)}
+SIGNATURE = SIGNATURES["amc_classifier"]
+EVERY_PARAMETER = [(key, name) for key, names in SIGNATURES.items() for name in names]
 
 
 @pytest.mark.parametrize("path", BLOCKS, ids=lambda path: path.name)
@@ -62,24 +69,29 @@ def test_every_block_loads_in_our_category(platform, path):
     assert platform.blocks[key].category == ["AMC"]
 
 
-def test_parameters_are_those_of_the_python_block_in_the_same_order(platform):
-    every_block_has = {"id", "alias", "affinity", "minoutbuf", "maxoutbuf", "comment"}
-    ids = [data["id"] for data in platform.blocks["amc_classifier"].parameters_data]
-    assert [name for name in ids if name not in every_block_has] == list(SIGNATURE)
+def test_every_block_is_compared_with_its_python_block():
+    assert sorted(SIGNATURES) == [path.name.removesuffix(".block.yml") for path in BLOCKS]
 
 
-@pytest.mark.parametrize("name", SIGNATURE)
-def test_default_is_that_of_the_python_block(platform, name):
-    data = own_parameters(platform, "amc_classifier")[name]
+@pytest.mark.parametrize("key", SIGNATURES)
+def test_parameters_are_those_of_the_python_block_in_the_same_order(platform, key):
+    every_block_has = {"id", "alias", "affinity", "minoutbuf", "maxoutbuf", "comment", "gui_hint"}
+    ids = [data["id"] for data in platform.blocks[key].parameters_data]
+    assert [name for name in ids if name not in every_block_has] == list(SIGNATURES[key])
+
+
+@pytest.mark.parametrize(("key", "name"), EVERY_PARAMETER)
+def test_default_is_that_of_the_python_block(platform, key, name):
+    data = own_parameters(platform, key)[name]
     default = data["default"]
     is_text = data["dtype"] in ("enum", "file_open", "string")
-    assert (default if is_text else eval(str(default))) == SIGNATURE[name].default
+    assert (default if is_text else eval(str(default))) == SIGNATURES[key][name].default
 
 
-@pytest.mark.parametrize("name", SIGNATURE)
-def test_documentation_explains_the_parameter_under_its_label(platform, name):
-    parameters = platform.blocks["amc_classifier"].documentation[""].partition("Parameters:")[2]
-    label = re.sub(r" \((Samples.*|Windows|dBFS|s)\)$", "", own_parameters(platform, "amc_classifier")[name]["label"])
+@pytest.mark.parametrize(("key", "name"), EVERY_PARAMETER)
+def test_documentation_explains_the_parameter_under_its_label(platform, key, name):
+    parameters = platform.blocks[key].documentation[""].partition("Parameters:")[2]
+    label = re.sub(r" \((Samples.*|Windows|dBFS|s)\)$", "", own_parameters(platform, key)[name]["label"])
     explained = [item for line in parameters.splitlines() for item in line.partition(":")[0].strip().split(", ")]
     assert label in explained
 
@@ -175,3 +187,85 @@ def test_rare_parameters_show_on_the_canvas_only_once_set(block):
         block.params[name].set_value(value)
         assert errors(block) == []
         assert block.params[name].hide == "none"
+
+
+# --- the display ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def display(platform):
+    """A QT GUI Modulation Label as it is when dragged onto the canvas."""
+    flowgraph = platform.make_flow_graph()
+    block = flowgraph.new_block("amc_label_display")
+    block.params["id"].set_value("display")
+    yield block
+
+
+class Window:
+    """Stands for the top block of a QT GUI flowgraph: keeps what was put into its layout."""
+
+    def __init__(self):
+        self.top_layout = self
+        self.added = []
+
+    def addWidget(self, widget):  # noqa: N802  # Qt's name
+        self.added.append(widget)
+
+
+def made(display, **values):
+    """What the generated lines made of the values: the window, with the block as its attribute ``display``."""
+    for name, value in values.items():
+        display.params[name].set_value(value)
+    assert errors(display) == []
+    window = Window()
+    # As GNU Radio Companion's own template does.
+    lines = "self.display = " + display.templates.render("make")
+    exec(display.templates.render("imports") + "\n" + lines, {"self": window})
+    return window
+
+
+def test_display_is_built_by_its_generated_lines_and_put_into_the_window(application, display):
+    window = made(display, classes='("A", "B")')
+    assert isinstance(window.display, amc.label_display)
+    assert window.added == [window.display.qwidget()]
+
+
+def test_values_reach_the_display_and_its_callbacks_are_its_setters(application, display, monkeypatch):
+    given = {"model": "a model", "classes": ("A", "B"), "history": 12.5, "update_period": 0.25, "title": "Radio 1"}
+    assert list(given) == list(SIGNATURES["amc_label_display"])
+    real, taken = amc.label_display, {}
+
+    def build(**values):
+        taken.update(values)
+        return real(**values)
+
+    monkeypatch.setattr(amc, "label_display", build)
+    window = made(display, **{name: str(value) for name, value in given.items()})
+    assert taken == {**given, "parent": None}
+    callbacks = display.get_callbacks()
+    for callback in callbacks:
+        exec(callback, {"self": window})
+    setters = {name for name in vars(real) if name.startswith("set_")}
+    assert {callback.partition("(")[0].removeprefix("self.display.") for callback in callbacks} == setters
+
+
+def test_ports_of_the_display_are_those_of_the_classifier(display, block):
+    assert errors(display) == [] and list(display.sources) == []
+    ports = [(port.key, port.domain, bool(port.optional)) for port in display.sinks]
+    assert ports == [("labels", "message", True), ("status", "message", True)]
+    assert [port.key for port in block.sources] == [key for key, _, _ in ports]
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("history", "1", "0.9"),
+        ("update_period", "0.01", "0.009"),
+        ("classes", '["A", "B"]', '["A", "A"]'),
+        ("classes", '("A", "B")', '"AB"'),
+    ],
+)
+def test_assert_of_the_display_marks_the_wrong_value(display, name, right, wrong):
+    for value, is_right in ((right, True), (wrong, False)):
+        display.params[name].set_value(value)
+        assert (errors(display) == []) is is_right

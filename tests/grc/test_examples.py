@@ -13,10 +13,9 @@ from collections import Counter
 
 import matplotlib.image
 import numpy as np
-import pmt
 import pytest
 from gnuradio import amc
-from gnuradio.amc.report import Result, to_pmt
+from gnuradio.amc.strips import label_colours
 
 from tests.grc.flowgraphs import EXAMPLES, GRC, generate, open_flowgraph, open_platform
 from tests.grc.pictures import run_window
@@ -100,6 +99,11 @@ def test_simulation_runs_with_every_modulation_at_the_stated_ratio(generated, tm
         assert power == pytest.approx(1 + 10 ** (-ratio / 10), rel=0.05), name
 
     assert_shows_something(picture, width=600, height=400, colours=50)
+    pixels = matplotlib.image.imread(picture)[:, :, :3]
+    labels = (*classes, "unknown")
+    label = Counter(label for label, _ in results[-1]).most_common(1)[0][0]
+    colour = label_colours(labels)[labels.index(label)] / 255
+    assert (np.abs(pixels - colour).max(axis=2) < 0.01).sum() > 500, label
 
 
 @needs_released_model
@@ -134,61 +138,17 @@ def test_file_replay_prints_each_window_and_ends(generated, tmp_path):
     assert re.search(r"windows\D*6\b", done.stdout)
 
 
-@pytest.fixture(params=["amc_live_soapy", "amc_simulation"])
-def label_text(platform, request):
-    """The example's block that makes the text, and the list of texts it gave out."""
-    flowgraph = open_flowgraph(platform, GRC / "examples" / f"{request.param}.grc")
-    (source,) = (b.params["_source_code"].get_value() for b in flowgraph.blocks if b.name == "text")
-    namespace = {}
-    exec(source, namespace)
-    block, texts = namespace["blk"](history=4, interval=0), []
-    block.message_port_pub = lambda port, pair: texts.append(pmt.to_python(pmt.cdr(pair)))
-    return block, texts
-
-
-def label_message(label, frequency=None):
-    return to_pmt(Result(label, 0.75, np.ones(3, np.float32) / 3, 0, 1024, -3.0, None, frequency))
-
-
-def status_message(windows, ignored):
-    counts = {"windows": windows, "dropped": 0, "ignored": ignored, "errors": 0}
-    message = pmt.make_dict()
-    for name, count in counts.items():
-        message = pmt.dict_add(message, pmt.intern(name), pmt.from_uint64(count))
-    return message
-
-
-def test_label_is_shown_until_windows_are_ignored_and_none_is_labelled(label_text):
-    block, texts = label_text
-    for label in ("QPSK", "BPSK"):
-        block.take_label(label_message(label))
-    assert "<b>BPSK</b>" in texts[-1] and "75 %" in texts[-1] and "last 2 labels" in texts[-1]
-    block.take_status(status_message(windows=2, ignored=5))
-    block.take_status(status_message(windows=2, ignored=5))
-    assert "<b>BPSK</b>" in texts[-1]
-    block.take_status(status_message(windows=2, ignored=6))
-    assert "<b>no signal</b>" in texts[-1] and "%" not in re.sub("<[^>]*>", "", texts[-1]) and "PSK" not in texts[-1]
-    block.take_label(label_message("GMSK"))
-    assert "<b>GMSK</b>" in texts[-1] and "last 1 labels" in texts[-1]
-
-
-def test_bars_begin_anew_after_a_retune(label_text):
-    block, texts = label_text
-    for frequency in (None, 433e6, 433e6, 434e6):
-        block.take_label(label_message(f"on {frequency}", frequency))
-    assert ["last 1 labels", "last 1 labels", "last 2 labels", "last 1 labels"] == [
-        re.search(r"last \d labels", text).group() for text in texts
+@pytest.mark.parametrize("name", ["amc_live_soapy", "amc_simulation"])
+def test_display_has_the_model_and_both_ports_of_the_classifier(platform, name):
+    flowgraph = open_flowgraph(platform, GRC / "examples" / f"{name}.grc")
+    blocks = {block.name: block for block in flowgraph.blocks}
+    assert blocks["display"].params["model"].get_value() == blocks["classifier"].params["model"].get_value() == "model"
+    wired = [
+        (connection.source_port.key, connection.sink_port.key)
+        for connection in flowgraph.connections
+        if (connection.source_block, connection.sink_block) == (blocks["classifier"], blocks["display"])
     ]
-    assert "on 433" not in texts[-1]
-
-
-def test_label_text_is_updated_no_more_often_than_its_interval(label_text):
-    block, texts = label_text
-    block.interval = math.inf
-    for count in range(1, 100):
-        block.take_label(label_message("QPSK"))
-        block.take_status(status_message(windows=0, ignored=count))
-    assert len(texts) == 1
+    assert sorted(wired) == [("labels", "labels"), ("status", "status")]
 
 
 @pytest.mark.parametrize("what", ["recording", "model"])
