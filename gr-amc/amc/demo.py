@@ -170,7 +170,8 @@ def _run(chain: list, count: int, skip: int = 0) -> np.ndarray:
     return np.array(sink.data(), np.complex64)
 
 
-def _passage(truth: str, snr_db: int | None, count: int, seed: int) -> np.ndarray:
+def make_passage(truth: str, snr_db: int | None, count: int, seed: int) -> np.ndarray:
+    """Complex64 (count,) of a signal of ``MODULATORS`` in noise, or of ``NOISE`` alone."""
     settled = 4096  # samples until all filters are full
     if truth == NOISE:
         return LEVEL * _run(_noise(seed), count)
@@ -190,7 +191,7 @@ def write_recording(folder: Path, count: int, seed: int) -> tuple[Path, list[Pas
     wanted = [(truth, snr) for snr in SNRS_DB for truth in MODULATORS] + [(NOISE, None)]
     passages, parts, start = [], [], 0
     for number, (truth, snr) in enumerate(wanted):
-        part = _passage(truth, snr, count, seed + 100 * number)
+        part = make_passage(truth, snr, count, seed + 100 * number)
         passages.append(Passage(truth, snr, start, len(part)))
         parts.append(part)
         start += len(part)

@@ -28,7 +28,7 @@ class label_display(gr.basic_block):
 
     Input, message ports ``labels`` and ``status``, as the classifier publishes them; ``status`` of one classifier
     only. ``qwidget()`` is the widget, to be put into a layout. Time is that of arrival. The strip shows a label until
-    the next one, a gap where none came for a quarter of a second and four times as long as usual. A click on one of
+    the next one, a gap where none came for half a second and four times as long as usual. A click on one of
     several strips keeps the large label and the bars with its frequency, a second click sets them free.
 
     Parameters
@@ -42,7 +42,7 @@ class label_display(gr.basic_block):
 
     Messages are kept until the next update, the newest 256 of them; a slow screen never holds up the flowgraph.
     Made and set in the thread of the QApplication. Raises AmcError where there is no QApplication or no PyQt5, for
-    settings out of range, and for a model that cannot be used.
+    settings out of range, and for a model that cannot be used. What is shown is in ``state``, a DisplayState.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class label_display(gr.basic_block):
         if not has_application():
             raise AmcError("the label display needs a QApplication; make one before, as a QT GUI flowgraph does.")
         names = tuple(classes) or load_model(model).classes
-        self._state = DisplayState(
+        self.state = DisplayState(
             names, _checked_seconds("history", history, least=1.0), warn=lambda text, log=self.logger: log.warn(text)
         )
-        self._widget = LabelWidget(self._state, parent)
+        self._widget = LabelWidget(self.state, parent)
         self.set_update_period(update_period)
         self.set_title(title)
         for port, handler in ((LABELS, self._hear_label), (STATUS, self._hear_status)):
@@ -81,10 +81,10 @@ class label_display(gr.basic_block):
         return True
 
     def _hear_label(self, message) -> None:
-        self._state.hear_label(message)
+        self.state.hear_label(message)
 
     def _hear_status(self, message) -> None:
-        self._state.hear_status(message)
+        self.state.hear_status(message)
 
     def qwidget(self):
         """The QWidget."""
@@ -92,7 +92,7 @@ class label_display(gr.basic_block):
 
     def set_history(self, history: float) -> None:
         """Begins the strips anew."""
-        self._state.history = _checked_seconds("history", history, least=1.0)
+        self.state.history = _checked_seconds("history", history, least=1.0)
 
     def set_update_period(self, update_period: float) -> None:
         self._widget.set_update_period(_checked_seconds("update_period", update_period, least=0.01))

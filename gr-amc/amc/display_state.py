@@ -21,7 +21,7 @@ MOST_ROWS = 12  # frequencies shown at a time; the one that was heard longest ag
 MOST_FOREIGN_LABELS = 256
 # So many of the newest labels are taken in at an update: at 20 updates a second, all up to 5,000 a second.
 TAKEN_LABELS = 256
-SHORTEST_GAP = 0.25  # seconds
+SHORTEST_GAP = 0.5  # seconds: slow streams come in pieces, and so do their labels
 HELD = 0.5  # seconds that the display stays with a frequency that is silent, where others are heard
 RATE_SECONDS = 0.9  # at least, from status to status
 
@@ -72,10 +72,14 @@ class Strip:
             self._column = column
 
     def cells(self, now: float) -> np.ndarray:
-        """Label numbers int16 (COLUMNS,), oldest first, the last one now; EMPTY where there was none."""
+        """Label numbers int16 (COLUMNS,), oldest first, the last one now; EMPTY where there was none.
+
+        A label lasts until now for as long as it is too early to call that a gap.
+        """
         passed = int(np.clip(int(now / self._seconds) - self._column, 0, COLUMNS))
         oldest_first = np.roll(self._cells, -(self._column + 1) % COLUMNS)
-        return np.concatenate((oldest_first[passed:], np.full(passed, EMPTY, np.int16)))
+        since = oldest_first[-1] if self._lasted(now) else EMPTY
+        return np.concatenate((oldest_first[passed:], np.full(passed, since, np.int16)))
 
     def is_over(self, now: float) -> bool:
         """Whether nothing of it is in the history any more."""

@@ -15,7 +15,7 @@ from .report import frequency_unit
 from .strips import is_dark, label_colours, long_runs
 
 STALE_SECONDS = 2.0  # after which a label is drawn as one of the past
-SMALLEST_FONT, LARGEST_FONT = 8, 22  # pixels, of all but the large label
+SMALLEST_FONT, READABLE_FONT, LARGEST_FONT = 8, 9.5, 22  # pixels, of all but the large label
 _WARNING = QColor("#e5484d")  # readable on white and on black
 _LEFT, _RIGHT, _CENTRE = (Qt.AlignVCenter | side for side in (Qt.AlignLeft, Qt.AlignRight, Qt.AlignHCenter))
 
@@ -220,17 +220,17 @@ class LabelWidget(QWidget):
                 self._write(painter, line, _RIGHT, f"{100 * value:.0f} %", ink, pixels, False)
 
     def _bar_columns(self, names: tuple[str, ...], place: QRectF) -> tuple[int, float, float]:
-        """(columns, size of the letters, width of a name) with the largest letters that have room."""
+        """(columns, size of the letters, width of a name): few columns, unless the letters get much smaller by it."""
         metrics = QFontMetricsF(self._sized_font(100, bold=True))
         relative = (max(metrics.horizontalAdvance(name) for name in names) + 60) / 100  # of the size of the letters
         relative = min(relative, 9.0)  # longer names are cut
-        choices = []
+        sizes = []
         for columns in range(1, 6):
-            width = place.width() / columns
-            height = place.height() / -(-len(names) // columns)
-            choices.append((min(self.font_pixels, 0.46 * width / relative, height / 1.25), -columns))
-        pixels, columns = max(choices)
-        return -columns, pixels, relative * pixels
+            width, height = place.width() / columns, place.height() / -(-len(names) // columns)
+            sizes.append(min(self.font_pixels, 0.46 * width / relative, height / 1.25))
+        enough = max(0.8 * max(sizes), min(READABLE_FONT, max(sizes)))
+        columns = next(number for number, size in enumerate(sizes, 1) if size >= enough)
+        return columns, sizes[columns - 1], relative * sizes[columns - 1]
 
     def _draw_history(self, painter: QPainter, place: QRectF) -> None:
         rows, font = self._state.rows, self.font_pixels

@@ -115,19 +115,28 @@ def test_strip_shows_labels_for_as_long_as_they_came():
 def test_a_gap_in_the_labels_is_a_gap_in_the_strip():
     scene = Scene()
     scene.repeat("A", 0, 2)
-    scene.repeat("A", 2.2, 3)  # shorter than a gap
+    scene.repeat("A", 2.45, 3)  # shorter than a gap
     scene.repeat("A", 4, 5)
     assert scene.strip() == about(("A", 3), (None, 1), ("A", 1))
 
 
+def test_a_label_lasts_until_now_while_it_is_too_early_for_a_gap():
+    scene = Scene()
+    scene.repeat("A", 0, 2)
+    scene.at(2.45)
+    assert scene.strip() == about(("A", 2.45))
+    scene.at(2.55)
+    assert scene.strip() == about(("A", 2), (None, 0.55))
+
+
 def test_labels_that_come_slowly_are_joined_once_their_pace_is_known():
     scene = Scene()
-    scene.repeat("A", 0, 4, step=0.5)
-    scene.repeat("B", 4.5, 6, step=0.5)
+    scene.repeat("A", 0, 4, step=1)
+    scene.repeat("B", 5, 7, step=1)
     # The label before lasts until the next one; the first interval could as well be a gap.
-    assert scene.strip() == about(("A", 0), (None, 0.5), ("A", 4), ("B", 1.5))
-    scene.repeat("B", 11, 11.5, step=0.5)
-    assert scene.strip()[-2:] == about((None, 5), ("B", 0.5))
+    assert scene.strip() == about(("A", 0), (None, 1), ("A", 4), ("B", 2))
+    scene.repeat("B", 11.5, 11.5)
+    assert scene.strip()[-2:] == about((None, 4.5), ("B", 0))
 
 
 def test_a_label_lasts_while_windows_are_counted_without_a_new_one():
@@ -497,7 +506,7 @@ class Flowgraph:
     def __init__(self, model, source):
         self.classifier = amc.classifier(model=model)
         self.display = amc.label_display(model=model)
-        self.state = self.display._state
+        self.state = self.display.state
         self.top = gr.top_block()
         self.top.connect(source, self.classifier)
         for port in ("labels", "status"):
@@ -556,28 +565,28 @@ def test_messages_are_taken_while_nothing_draws(application):
     top.start()
     burst.send(label("B"), 100_000)
     deadline = time.monotonic() + 60
-    while display._state.heard < 100_000 and time.monotonic() < deadline:
+    while display.state.heard < 100_000 and time.monotonic() < deadline:
         time.sleep(0.01)
     top.stop()
     top.wait()
-    assert display._state.heard == 100_000
-    assert len(display._state._labels) == TAKEN_LABELS
+    assert display.state.heard == 100_000
+    assert len(display.state._labels) == TAKEN_LABELS
     display.qwidget().refresh()
-    assert display._state.shown.result.label == "B"
+    assert display.state.shown.result.label == "B"
 
 
 def test_the_timer_draws_and_takes_a_new_period(application):
     display = amc.label_display(classes=CLASSES, update_period=0.01, title="Receiver")
     display.qwidget().show()
-    display._state.hear_label(label("C"))
+    display.state.hear_label(label("C"))
     deadline = time.monotonic() + 60
-    while display._state.shown is None and time.monotonic() < deadline:
+    while display.state.shown is None and time.monotonic() < deadline:
         application.processEvents()
-    assert display._state.shown.result.label == "C"
+    assert display.state.shown.result.label == "C"
     display.set_update_period(0.5)
     assert display.qwidget()._timer.interval() == 500
     display.set_history(5)
-    assert display._state.rows == []
+    assert display.state.rows == []
     display.qwidget().close()
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pictures of the README: the simulation example running, and its flowgraph in GNU Radio Companion.
+"""The pictures of the README: the simulation example running, its flowgraph in GNU Radio Companion, and the display.
 
-    ./run exec python -m tests.grc.pictures FOLDER [--model MODEL] [--stage NAME=VALUE,...]
+    ./run exec python -m tests.grc.pictures FOLDER [--model MODEL] [--stages NAME=VALUE,... ...]
 
-writes FOLDER/simulation.png and FOLDER/flowgraph.png. Needs no display; the second needs Xvfb (package xvfb)
-and what GNU Radio Companion needs (gir1.2-gtk-3.0, python3-gi-cairo).
+writes FOLDER/simulation.png, FOLDER/flowgraph.png and FOLDER/display.png in a minute. Needs no display; the second
+needs Xvfb (package xvfb) and what GNU Radio Companion needs (gir1.2-gtk-3.0, python3-gi-cairo).
 """
 
 import argparse
@@ -21,12 +21,23 @@ from unittest import mock
 from .flowgraphs import GRC, generate, open_flowgraph, open_platform
 
 SECONDS = 240
+STAGES = [f"modulation={name},snr=20" for name in ("OOK", "8PSK", "BPSK", "GMSK", "FM", "16QAM", "QPSK")]
+LABELS = 300  # of a stage, after those that are on their way: three seconds together
 
 
 def run_window(python_file, *arguments):
     """Runs a generated Qt flowgraph without a display; ``arguments`` and what is returned: see ``run_window.py``."""
+    return _without_display("tests.grc.run_window", python_file, *arguments)
+
+
+def run_display(picture, *arguments):
+    """Picture of a display with several frequencies; ``arguments`` and what is returned: see ``run_display.py``."""
+    return _without_display("tests.grc.run_display", picture, *arguments)
+
+
+def _without_display(module, *arguments):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.grc.run_window", python_file, *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=GRC.parent,
         env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
         timeout=SECONDS,
@@ -109,7 +120,11 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="", help="empty: the network that comes with gr-amc")
     parser.add_argument(
-        "--stage", default="modulation=QPSK,snr=20", help="variables of the simulation; the slider stays at its 20 dB"
+        "--stages",
+        nargs="+",
+        default=STAGES,
+        help="variables of the simulation, one after the other; the window "
+        "shows the last of them, and the slider stays at its 20 dB",
     )
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +133,9 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         python_file = generate(platform, open_flowgraph(platform, example), work)
         picture = options.folder / "simulation.png"
-        run_window(python_file, "--picture", picture, "--model", options.model, "--stage", options.stage)
+        stages = [f"--stage={stage}" for stage in options.stages]
+        run_window(python_file, "--picture", picture, "--model", options.model, f"--labels={LABELS}", *stages)
+    run_display(options.folder / "display.png", "--model", options.model)
     take_canvas(example, options.folder / "flowgraph.png")
 
 

@@ -18,7 +18,7 @@ from gnuradio import amc
 from gnuradio.amc.strips import label_colours
 
 from tests.grc.flowgraphs import EXAMPLES, GRC, generate, open_flowgraph, open_platform
-from tests.grc.pictures import run_window
+from tests.grc.pictures import run_display, run_window
 from tests.helpers.tiny_models import write_model
 
 SECONDS = 240
@@ -149,6 +149,19 @@ def test_display_has_the_model_and_both_ports_of_the_classifier(platform, name):
         if (connection.source_block, connection.sink_block) == (blocks["classifier"], blocks["display"])
     ]
     assert sorted(wired) == [("labels", "labels"), ("status", "status")]
+
+
+@needs_released_model
+def test_picture_of_the_display_shows_each_signal_at_its_frequency(tmp_path):
+    picture = tmp_path / "display.png"
+    shown = run_display(picture, "--seconds=6")
+    assert {int(frequency): set(labels) for frequency, labels in shown.items()} == {
+        446_006_250: {"FM"},
+        434_100_000: {"8PSK", "BPSK"},
+        433_920_000: {"OOK", "unknown"},
+        433_325_500: {"GMSK", "QPSK"},
+    }
+    assert_shows_something(picture, width=600, height=400, colours=50)
 
 
 @pytest.mark.parametrize("what", ["recording", "model"])
