@@ -66,9 +66,7 @@ class label_display(gr.basic_block):
         if not has_application():
             raise AmcError("the label display needs a QApplication; make one before, as a QT GUI flowgraph does.")
         names = tuple(classes) or load_model(model).classes
-        self.state = DisplayState(
-            names, _checked_seconds("history", history, least=1.0), warn=lambda text, log=self.logger: log.warn(text)
-        )
+        self.state = DisplayState(names, _checked_seconds("history", history, least=1.0), warn=self.logger.warn)
         self._widget = LabelWidget(self.state, parent)
         self.set_update_period(update_period)
         self.set_title(title)

@@ -121,7 +121,7 @@ class DisplayState:
         self._drawn: tuple = ()
         self.now = clock()
         self.history = history
-        self.chosen: Frequency | str = ""
+        self.chosen: Frequency | str = ""  # "" for none, as None is the signal without a frequency
         self.shown: Shown | None = None
         self.counters: dict[str, int] = {}
         self.is_silent = False  # windows come, but none is labelled
@@ -246,7 +246,11 @@ class DisplayState:
         if self.shown and (frequency, strip.heard) == (self.shown.frequency, self.shown.heard):
             return
         try:
-            self.shown = Shown(from_pmt(strip.message), frequency, strip.heard)
+            result = from_pmt(strip.message)
+            if result.probabilities.ndim != 1:
+                raise ValueError("its probabilities are no vector")
+            float(result.confidence)  # raises for what is no number
+            self.shown = Shown(result, frequency, strip.heard)
         except Exception as error:
             self._refuse("labels", error)
 

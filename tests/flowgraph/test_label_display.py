@@ -242,6 +242,17 @@ def test_what_is_no_message_of_a_classifier_is_refused_in_one_sentence(message):
     assert scene.state.counters == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("probabilities", pmt.from_double(1)), ("probabilities", pmt.PMT_NIL), ("confidence", pmt.intern("high"))],
+)
+def test_a_label_without_its_numbers_is_refused(name, value):
+    scene = Scene()
+    scene.at(0, label("A"))
+    scene.at(1, pmt.dict_add(label("B"), pmt.intern(name), value))
+    assert len(scene.warnings) == 1 and scene.state.shown.result.label == "A"
+
+
 @pytest.mark.parametrize("frequency", [float("nan"), float("inf")])
 def test_a_frequency_that_is_no_number_is_refused(frequency):
     scene = Scene()
