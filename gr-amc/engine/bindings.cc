@@ -126,6 +126,12 @@ PYBIND11_MODULE(_engine, module) {
                 return codes;
             },
             py::arg("frames"), py::arg("number"))
+        .def(
+            "profile",
+            [](const amc::Network& network, const Array<float>& frames) {
+                return network.Profile(frames.data(), CheckedCount(network, frames));
+            },
+            py::arg("frames"))
         .def("rounded", &amc::Network::Rounded, py::arg("number"))
         .def("is_wide", &amc::Network::IsWide, py::arg("number"))
         .def("is_linear", &amc::Network::IsLinear, py::arg("number"))

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <limits>
 #include <stdexcept>
@@ -298,52 +299,53 @@ void Network::MakeFour(const float* frame, size_t number, size_t channel, size_t
     }
 }
 
-// The convolutions of one frame, up to tensor number "last", which becomes a column of the block.
-void Network::RunFrame(const float* frame, size_t column, size_t last, Scratch& scratch) const {
-    for (size_t number = 0; number <= last; ++number) {
-        const Tensor& tensor = tensors_[number];
-        const Rows* rows = number < last ? &rows_[number] : nullptr;
-        const bool makes_quads = number > 0 && layers_[number - 1].quad_kernel;
-        const bool in_place = makes_quads && rows && rows->channels == 4 && rows->phases == 1;
-        for (size_t channel = 0; channel < tensor.channels; channel += 4) {
-            const size_t count = std::min<size_t>(4, tensor.channels - channel);
-            if (in_place) {
-                uint8_t* place = scratch.tensors[number].data() + channel * rows->pitch + 4 * rows->margin;
-                MakeFour(frame, number, channel, count, scratch, place);
-                std::memset(place + 4 * tensor.length, tensor.zero, 4 * kQuadOverrun);
-                continue;
-            }
-            MakeFour(frame, number, channel, count, scratch, scratch.packed.data());
-            if (!makes_quads && rows && rows->channels == 4 && rows->phases == 1) {
-                const uint8_t* four[4];
-                for (size_t c = 0; c < 4; ++c) four[c] = scratch.four[c].data();
-                InterleaveRows(four, tensor.length, scratch.packed.data());
-                uint8_t* place = scratch.tensors[number].data() + channel * rows->pitch + 4 * rows->margin;
-                std::memcpy(place, scratch.packed.data(), 4 * tensor.length);
-                continue;
-            }
-            for (size_t c = 0; c < count; ++c) {
-                const Made made = makes_quads ? Made{scratch.packed.data() + c, 4} : Made{scratch.four[c].data(), 1};
-                if (rows) {
-                    PlaceRow(made, number, channel + c, scratch.tensors[number].data());
-                } else {
-                    uint8_t* place = scratch.columns.data() + (channel + c) * tensor.length * kBlock + column;
-                    for (size_t t = 0; t < tensor.length; ++t) place[t * kBlock] = made.codes[t * made.step];
-                }
+// A tensor that a convolution reads; number "last" becomes a column of the block, for the linear layers.
+void Network::MakeTensor(const float* frame, size_t number, size_t column, size_t last, Scratch& scratch) const {
+    const Tensor& tensor = tensors_[number];
+    const Rows* rows = number < last ? &rows_[number] : nullptr;
+    const bool makes_quads = number > 0 && layers_[number - 1].quad_kernel;
+    const bool as_they_are_read = rows && rows->channels == 4 && rows->phases == 1;
+    for (size_t channel = 0; channel < tensor.channels; channel += 4) {
+        const size_t count = std::min<size_t>(4, tensor.channels - channel);
+        uint8_t* place = as_they_are_read
+                             ? scratch.tensors[number].data() + channel * rows->pitch + 4 * rows->margin
+                             : scratch.packed.data();
+        MakeFour(frame, number, channel, count, scratch, place);
+        if (as_they_are_read && makes_quads) {
+            std::memset(place + 4 * tensor.length, tensor.zero, 4 * kQuadOverrun);
+            continue;
+        }
+        if (as_they_are_read) {
+            const uint8_t* four[4];
+            for (size_t c = 0; c < 4; ++c) four[c] = scratch.four[c].data();
+            InterleaveRows(four, tensor.length, scratch.packed.data());
+            std::memcpy(place, scratch.packed.data(), 4 * tensor.length);
+            continue;
+        }
+        for (size_t c = 0; c < count; ++c) {
+            const Made made = makes_quads ? Made{scratch.packed.data() + c, 4} : Made{scratch.four[c].data(), 1};
+            if (rows) {
+                PlaceRow(made, number, channel + c, scratch.tensors[number].data());
+            } else {
+                uint8_t* column_of = scratch.columns.data() + (channel + c) * tensor.length * kBlock + column;
+                for (size_t t = 0; t < tensor.length; ++t) column_of[t * kBlock] = made.codes[t * made.step];
             }
         }
     }
 }
 
-// The linear layers of a block, up to tensor number "last".
-void Network::RunLinear(size_t last, Scratch& scratch) const {
-    for (size_t number = linear_from_; number < last; ++number) {
-        const Layer& layer = layers_[number];
-        for (size_t o = 0; o < layer.taps.size(); ++o) {
-            MakeRow(layer, o, scratch.columns.data(), kBlock, scratch, scratch.next_columns.data() + o * kBlock);
-        }
-        std::swap(scratch.columns, scratch.next_columns);
+// The convolutions of one frame, up to tensor number "last".
+void Network::RunFrame(const float* frame, size_t column, size_t last, Scratch& scratch) const {
+    for (size_t number = 0; number <= last; ++number) MakeTensor(frame, number, column, last, scratch);
+}
+
+// A linear layer, counted from 1, of a block.
+void Network::RunLinear(size_t number, Scratch& scratch) const {
+    const Layer& layer = layers_[number - 1];
+    for (size_t o = 0; o < layer.taps.size(); ++o) {
+        MakeRow(layer, o, scratch.columns.data(), kBlock, scratch, scratch.next_columns.data() + o * kBlock);
     }
+    std::swap(scratch.columns, scratch.next_columns);
 }
 
 void Network::RunLogits(size_t count, float* logits, Scratch& scratch) const {
@@ -360,7 +362,7 @@ void Network::RunLogits(size_t count, float* logits, Scratch& scratch) const {
 void Network::RunBlock(const float* frames, size_t count, float* logits, Scratch& scratch) const {
     const size_t size = tensors_[0].channels * tensors_[0].length;
     for (size_t n = 0; n < count; ++n) RunFrame(frames + n * size, n, linear_from_, scratch);
-    RunLinear(layers_.size(), scratch);
+    for (size_t number = linear_from_ + 1; number <= layers_.size(); ++number) RunLinear(number, scratch);
     RunLogits(count, logits, scratch);
 }
 
@@ -403,9 +405,35 @@ void Network::Codes(const float* frames, size_t count, size_t number, uint8_t* c
     Scratch scratch(*this, last);
     for (size_t n = 0; n < count; ++n) {
         RunFrame(frames + n * size, 0, last, scratch);
-        RunLinear(number, scratch);
+        for (size_t linear = linear_from_ + 1; linear <= number; ++linear) RunLinear(linear, scratch);
         for (size_t f = 0; f < made; ++f) codes[n * made + f] = scratch.columns[f * kBlock];
     }
+}
+
+std::vector<double> Network::Profile(const float* frames, size_t count) const {
+    Require(classes_ > 0, "the network is not finished");
+    const size_t size = tensors_[0].channels * tensors_[0].length;
+    std::vector<double> seconds(tensors_.size() + 1);
+    std::vector<float> logits(kBlock * classes_);
+    Scratch scratch(*this, linear_from_);
+    const auto timed = [&seconds](size_t number, const auto& work) {
+        const auto begin = std::chrono::steady_clock::now();
+        work();
+        seconds[number] += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    };
+    for (size_t begin = 0; begin < count; begin += kBlock) {
+        const size_t each = std::min(kBlock, count - begin);
+        for (size_t n = 0; n < each; ++n) {
+            for (size_t number = 0; number <= linear_from_; ++number) {
+                timed(number, [&] { MakeTensor(frames + (begin + n) * size, number, n, linear_from_, scratch); });
+            }
+        }
+        for (size_t number = linear_from_ + 1; number <= layers_.size(); ++number) {
+            timed(number, [&] { RunLinear(number, scratch); });
+        }
+        timed(layers_.size() + 1, [&] { RunLogits(each, logits.data(), scratch); });
+    }
+    return seconds;
 }
 
 }  // namespace amc

@@ -68,6 +68,9 @@ class Network {
     // Codes of a tensor, count x channels x length of it: 0 is the input, n what layer n makes.
     void Codes(const float* frames, size_t count, size_t number, uint8_t* codes) const;
 
+    // Seconds that one thread takes for each tensor of so many frames, and at the end for the logits.
+    std::vector<double> Profile(const float* frames, size_t count) const;
+
     const Tensor& At(size_t number) const { return tensors_.at(number); }
     size_t Classes() const { return classes_; }
     // Whether the sums of a layer, counted from 1, need 32 bits.
@@ -111,8 +114,9 @@ class Network {
 
     std::function<void()> Work(const float* frames, size_t count, float* logits, size_t threads) const;
     void RunBlock(const float* frames, size_t count, float* logits, Scratch& scratch) const;
+    void MakeTensor(const float* frame, size_t number, size_t column, size_t last, Scratch& scratch) const;
     void RunFrame(const float* frame, size_t column, size_t last, Scratch& scratch) const;
-    void RunLinear(size_t last, Scratch& scratch) const;
+    void RunLinear(size_t number, Scratch& scratch) const;
     void RunLogits(size_t count, float* logits, Scratch& scratch) const;
     void MakeRow(const Layer& layer, size_t output, const uint8_t* codes, size_t sums, Scratch& scratch,
                  uint8_t* made) const;

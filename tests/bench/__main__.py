@@ -17,7 +17,7 @@ from gnuradio.amc.normalise import normalise
 
 from training.train import source_commit
 
-from . import block, memory, runtimes, signals
+from . import block, layers, memory, runtimes, signals
 from .measure import FULL, QUICK, TINY, Effort, machine
 from .networks import example_windows, write_counterpart
 
@@ -53,6 +53,7 @@ def run(name: str, effort: Effort) -> dict:
         report["verified"] += block.verify(model, model.path, windows)
         _tell("2/6 the runtimes")
         ratios, report["runtimes"] = runtimes.measure(opened, frames, effort)
+    report["layers"] = layers.measure(model.path, frames, effort) if "engine" in opened else []
     _tell("3/6 the block in a flowgraph")
     shares, report["block"] = block.measure_share(model.path, windows, effort)
     _tell("4/6 latency at 1 Msps")
@@ -91,6 +92,14 @@ def table(report: dict) -> str:
     for row in report["block"]:
         name = {"runtime": "bare runtime", "block": "block in a flowgraph"}[row["what"]]
         lines.append(_row(f"{name}, batch {row['batch']}, threads {row['threads']}", row["msps"]))
+    if report["layers"]:
+        lines += ["", "ENGINE BY LAYER, 1 thread: weights not zero, products a window, ns a window, products a ns"]
+    for row in report["layers"]:
+        quads = ", four at a time" if row["products_at_a_time"] == 4 else ""
+        lines.append(
+            f"{row['layer']:<10}{row['nonzero_weights']:>8,}{row['products']:>12,}{row['nanoseconds']:>10,.0f}"
+            f"{row['products'] / row['nanoseconds']:>8.1f}{quads}"
+        )
     lines += ["", f"{'THOUSAND FRAMES A SECOND':<62}{'median':>8}  {'min':>8} ..{'max':>8}"]
     lines += [_row(f"{row['what']}, {row['class']}", row["thousand_frames"]) for row in report["signals"]]
     latency = report["latency"]

@@ -2,15 +2,18 @@
 """That the benchmarks run from end to end and write what they promise; what they measure is not looked at."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.helpers.tiny_models import write_model
 
 pytest.importorskip("brevitas", reason="the benchmarks compare with a network of the training package")
 
-from tests.bench import networks  # noqa: E402
+from tests.bench import layers, networks  # noqa: E402
 from tests.bench.__main__ import main  # noqa: E402
+from tests.bench.measure import TINY  # noqa: E402
 
 CLASSES = 24
 
@@ -68,3 +71,17 @@ def test_another_network_than_a_vgg10_is_refused_in_a_sentence(tmp_path, capfd):
     assert main(["--tiny", "--model", str(model), "--json", str(target)]) == 1
     assert "linear.onnx is not a VGG10" in capfd.readouterr().err
     assert list(tmp_path.iterdir()) == [model]
+
+
+def test_the_engines_layers_are_counted_and_timed():
+    from gnuradio.amc.model import MODELS
+
+    path = MODELS / "vgg10-w4a4-imp10.onnx"
+    card = json.loads((Path(__file__).parents[2] / "models" / "vgg10-w4a4-imp10.json").read_text())
+    rows = layers.measure(path, np.ones((3, 2, 1024), np.float32), TINY)
+    assert [row["layer"] for row in rows] == ["input", *(f"layer {n}" for n in range(1, 10)), "logits"]
+    assert sum(row["nonzero_weights"] for row in rows) == card["cost"]["nonzero_weights"]
+    # Of a convolution with padding 1, the sums are as many as the samples: 1024, halved by each pool before.
+    assert rows[2]["products"] == 512 * rows[2]["nonzero_weights"]
+    assert rows[9]["products"] == rows[9]["nonzero_weights"]
+    assert all(row["nanoseconds"] > 0 for row in rows)
