@@ -14,6 +14,7 @@ _HOMES = {
     "classifier": ".block",
     "label_display": ".display",
     "load_model": ".model",
+    "receiver_watch": ".receiver",
     "released_models": ".model",
 }
 

@@ -4,6 +4,7 @@
 import numpy as np
 import pmt
 from gnuradio import amc, blocks, gr
+from gnuradio.amc import demo
 
 
 class MessageSink(gr.basic_block):
@@ -21,6 +22,10 @@ class MessageSink(gr.basic_block):
 
     def _on_status(self, message):
         self.status.append(message)
+
+    @property
+    def names(self):
+        return [pmt.to_python(message)["label"] for message in self.labels]
 
 
 class Chopper(gr.sync_block):
@@ -80,3 +85,8 @@ def rx_time(offset, seconds, fraction):
 def steps(*levels, length=1024):
     """Samples of constant level, ``length`` each: the tiny models tell 0, 0.5 and 1 apart."""
     return np.repeat(np.array(levels, np.complex64), length)
+
+
+def modulated(name, windows=256, snr_db=20):
+    """Samples of a demo modulation at 8 samples per symbol, at a level that leaves 8-bit samples their noise."""
+    return 3 * demo.make_passage(name, snr_db, windows * 1024, seed=1)

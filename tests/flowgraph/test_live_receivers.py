@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Live sources: gr-osmosdr's own client of rtl_tcp, retunes, lost samples, and receivers that go away."""
+
+import importlib.util
+import threading
+import time
+
+import numpy as np
+import pmt
+import pytest
+from gnuradio import amc, gr
+from gnuradio.amc.errors import AmcError
+
+from tests.helpers.flowgraphs import MessageSink, rx_time
+from tests.helpers.rtl_tcp_server import to_bytes
+from tests.helpers.tiny_models import write_model
+
+pytestmark = pytest.mark.hard_timeout(240)
+
+DEADLINE = 60.0
+LOW, HIGH = 0.001, 1.0
+
+needs_osmosdr = pytest.mark.skipif(not importlib.util.find_spec("osmosdr"), reason="gr-osmosdr is not installed")
+needs_released_model = pytest.mark.skipif(not amc.released_models(), reason="no released model is in the package")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(write_model(tmp_path_factory.mktemp("model") / "tiny.onnx"))
+
+
+def eventually(condition):
+    """Whether the condition comes true before the deadline."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+# --- lost samples ---------------------------------------------------------------------------------
+
+
+class LossySource(gr.sync_block):
+    """A receiver that loses samples and says so as gr-uhd does: time, rate and frequency at the first sample behind.
+
+    Sample n of the antenna has the level ``antenna[n]``; ``losses`` are (first sample lost, samples lost).
+    """
+
+    RATE, SECONDS = 1e6, 1_700_000_000
+
+    def __init__(self, antenna, losses):
+        gr.sync_block.__init__(self, name="lossy_source", in_sig=None, out_sig=[np.complex64])
+        self.antenna, self.losses = antenna, list(losses)
+        self.at, self.lost = 0, True
+
+    def work(self, input_items, output_items):
+        if self.losses and self.at == self.losses[0][0]:
+            self.at += self.losses.pop(0)[1]
+            self.lost = True
+        if self.lost:
+            self.lost = False
+            first = self.nitems_written(0)
+            self.add_item_tag(0, first, *rx_time_of(self.SECONDS, self.at / self.RATE))
+            self.add_item_tag(0, first, pmt.intern("rx_rate"), pmt.from_double(self.RATE))
+            self.add_item_tag(0, first, pmt.intern("rx_freq"), pmt.from_double(433e6))
+        end = self.losses[0][0] if self.losses else len(self.antenna)
+        count = min(len(output_items[0]), end - self.at)
+        if count == 0:
+            return -1
+        output_items[0][:count] = self.antenna[self.at : self.at + count]
+        self.at += count
+        return count
+
+
+def rx_time_of(seconds, fraction):
+    made = rx_time(0, seconds, fraction)
+    return made.key, made.value
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_no_window_spans_lost_samples(model, watched):
+    """The level changes with every loss, so the power of a window across one would be neither."""
+    rng = np.random.default_rng(3)
+    pieces = rng.integers(1500, 9000, 30)
+    lost = rng.integers(1, 3000, 29)
+    parts, losses, at = [], [], 0
+    for number, piece in enumerate(pieces):
+        parts.append(np.full(piece, (LOW, HIGH)[number % 2], np.complex64))
+        at += piece
+        if number < len(lost):
+            parts.append(np.full(lost[number], np.nan, np.complex64))
+            losses.append((at, lost[number]))
+            at += lost[number]
+    source = LossySource(np.concatenate(parts), losses)
+    watch = [amc.receiver_watch(433e6)] if watched else []
+    block, sink = amc.classifier(model=model), MessageSink()
+    top = gr.top_block()
+    top.connect(source, *watch, block)
+    top.msg_connect(block, "labels", sink, "labels")
+    top.run()
+
+    messages = [pmt.to_python(message) for message in sink.labels]
+    starts = np.cumsum([0, *(pieces[:-1] + lost)])
+    expected = [
+        (start + window, ("LOW", "HIGH")[number % 2])
+        for number, (start, piece) in enumerate(zip(starts, pieces, strict=True))
+        for window in range(0, piece - 1023, 1024)
+    ]
+    assert block.counters == {"windows": len(expected), "dropped": 0, "ignored": 0, "errors": 0}
+    assert [message["label"] for message in messages] == [label for _, label in expected]
+    for message, (true_sample, label) in zip(messages, expected, strict=True):
+        assert message["power"] == pytest.approx({"LOW": -60.0, "HIGH": 0.0}[label], abs=1e-3)
+        seconds, fraction = message["time"]
+        assert seconds - LossySource.SECONDS + fraction == pytest.approx(true_sample / LossySource.RATE, abs=1e-9)
+
+
+# --- the receiver watch ---------------------------------------------------------------------------
+
+
+class TagSink(gr.sync_block):
+    """Keeps the samples and the tags (offset, key, value)."""
+
+    def __init__(self):
+        gr.sync_block.__init__(self, name="tag_sink", in_sig=[np.complex64], out_sig=None)
+        self.samples, self.tags = [], []
+
+    def work(self, input_items, output_items):
+        for item in self.get_tags_in_window(0, 0, len(input_items[0])):
+            self.tags.append((item.offset, pmt.symbol_to_string(item.key), pmt.to_python(item.value)))
+        self.samples.extend(input_items[0])
+        return len(input_items[0])
+
+
+class Retuner(gr.sync_block):
+    """Source of ones in pieces of 1000 that tells ``watch`` of a retune at sample ``at``."""
+
+    def __init__(self, watch, at, count):
+        gr.sync_block.__init__(self, name="retuner", in_sig=None, out_sig=[np.complex64])
+        self.watch, self.at, self.count, self.done = watch, at, count, 0
+
+    def work(self, input_items, output_items):
+        if self.done == self.at:
+            # The watch has taken what came before, so this is the sample at which it hears of the retune.
+            assert eventually(lambda: self.watch.nitems_written(0) == self.at)
+            self.watch.set_frequency(200e6)
+        if self.done == self.count:
+            return -1
+        output_items[0][:1000] = 1
+        self.done += 1000
+        return 1000
+
+
+@pytest.mark.parametrize("settle", [0, 1, 2500])
+def test_a_retune_is_tagged_and_what_was_under_way_is_silenced(settle):
+    watch, sink = amc.receiver_watch(100e6, settle=settle), TagSink()
+    source = Retuner(watch, 4000, 9000)
+    top = gr.top_block()
+    top.connect(source, watch, sink)
+    top.run()
+    behind = [(4000 + settle, "rx_freq", 200e6)] if settle else []
+    assert sink.tags == [(0, "rx_freq", 100e6), (4000, "rx_freq", 200e6), *behind]
+    expected = np.ones(9000)
+    expected[4000 : 4000 + settle] = 0
+    np.testing.assert_array_equal(sink.samples, expected)
+
+
+def test_windows_around_a_retune(model):
+    watch = amc.receiver_watch(100e6, settle=2500)
+    source = Retuner(watch, 4000, 9000)
+    block, sink = amc.classifier(model=model), MessageSink()
+    top = gr.top_block()
+    top.connect(source, watch, block)
+    top.msg_connect(block, "labels", sink, "labels")
+    top.run()
+    messages = [pmt.to_python(message) for message in sink.labels]
+    assert [(message["offset"], message["frequency"]) for message in messages] == [
+        (0, 100e6), (1024, 100e6), (2048, 100e6), (6500, 200e6), (7524, 200e6),
+    ]  # fmt: skip
+    assert block.counters["ignored"] == 2  # the two silent ones
+
+
+class Pausing(gr.sync_block):
+    """Source of ones that pauses at sample 3000 until it is told to go on."""
+
+    def __init__(self):
+        gr.sync_block.__init__(self, name="pausing", in_sig=None, out_sig=[np.complex64])
+        self.go_on, self.done = threading.Event(), 0
+
+    def work(self, input_items, output_items):
+        if self.done == 6000:
+            return -1
+        if self.done == 3000:
+            assert self.go_on.wait(DEADLINE)
+        output_items[0][:1000] = 1
+        self.done += 1000
+        return 1000
+
+
+def test_silence_is_said_once_and_begins_a_new_stretch(model, capfd):
+    source, watch = Pausing(), amc.receiver_watch(100e6, patience=0.2)
+    block, sink = amc.classifier(model=model), MessageSink()
+    said = ""
+
+    def read():
+        nonlocal said
+        captured = capfd.readouterr()
+        said += captured.out + captured.err
+        return said.count("no samples for 0.2 s")
+
+    top = gr.top_block()
+    top.connect(source, watch, block)
+    top.msg_connect(block, "labels", sink, "labels")
+    top.start()
+    assert eventually(read)
+    time.sleep(0.5)  # more than once its patience
+    source.go_on.set()
+    top.wait()
+    assert read() == 1
+    assert [pmt.to_python(message)["offset"] for message in sink.labels] == [0, 1024, 3000, 4024]
+
+
+@pytest.mark.parametrize("settings", [{"settle": -1}, {"patience": 0.0}, {"patience": float("nan")}])
+def test_settings_out_of_range_are_refused(settings):
+    with pytest.raises(AmcError, match=f"{next(iter(settings))} is .*; it must be"):
+        amc.receiver_watch(100e6, **settings)
+
+
+# --- through gr-osmosdr ---------------------------------------------------------------------------
+
+
+def test_the_servers_bytes_are_those_of_a_tuner():
+    samples = np.array([0, 1, -1, 1j, -1j, 0.5 - 0.25j])
+    expected = [(128, 128), (255, 128), (0, 128), (128, 255), (128, 0), (191, 96)]
+    assert list(to_bytes(samples)) == [byte for pair in expected for byte in pair]
+
+
+@needs_osmosdr
+@needs_released_model
+def test_every_window_of_a_live_receiver_is_accounted_for_and_labelled_right():
+    from tests.bench.live import measure
+
+    counts = measure(seconds=5, rate=2.4e6)
+    assert counts["windows"] + counts["dropped"] + counts["ignored"] == counts["sent"]
+    assert counts["errors"] == 0
+    assert counts["windows"] > 0.5 * counts["sent"]
+    assert counts["right"] >= 0.95 * counts["windows"]
