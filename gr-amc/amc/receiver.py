@@ -18,8 +18,7 @@ GONE = 1  # exit code of a process whose receiver is gone
 class receiver_watch(gr.sync_block):
     """Hands a receiver's samples on, and says in stream tags what its source does not.
 
-    Of the sources for receivers, gr-uhd alone tags a retune in every version; gr-soapy does so from GNU Radio 3.10.6
-    on, and gr-osmosdr never.
+    Of the sources for receivers gr-uhd tags a retune, gr-soapy does so from GNU Radio 3.10.6 on, gr-osmosdr never.
 
     Input and output: complex64 samples. A tag ``rx_freq`` with ``frequency`` stands at the first sample, at a retune
     and behind it, and at the first sample after silence: each begins a new stretch in ``classifier``. From a retune on
@@ -53,7 +52,7 @@ class receiver_watch(gr.sync_block):
         self.frequency = frequency
 
     def start(self) -> bool:
-        self._tuned: float | None = self.frequency
+        self._tuned = self.frequency
         self._settling = 0
         self._tag_due = True
         self._last_samples = time.monotonic()

@@ -2,6 +2,8 @@
 """Live sources: gr-osmosdr's own client of rtl_tcp, retunes, lost samples, and receivers that go away."""
 
 import importlib.util
+import subprocess
+import sys
 import threading
 import time
 
@@ -11,13 +13,13 @@ import pytest
 from gnuradio import amc, gr
 from gnuradio.amc.errors import AmcError
 
-from tests.helpers.flowgraphs import MessageSink, rx_time
-from tests.helpers.rtl_tcp_server import to_bytes
+from tests.grc.flowgraphs import GRC, generate, open_flowgraph, open_platform
+from tests.helpers.flowgraphs import DEADLINE, MessageSink, eventually, modulated, running, rx_time
+from tests.helpers.rtl_tcp_server import FREQUENCY, GAIN, SAMPLE_RATE, RtlTcpServer, to_bytes
 from tests.helpers.tiny_models import write_model
 
 pytestmark = pytest.mark.hard_timeout(240)
 
-DEADLINE = 60.0
 LOW, HIGH = 0.001, 1.0
 
 needs_osmosdr = pytest.mark.skipif(not importlib.util.find_spec("osmosdr"), reason="gr-osmosdr is not installed")
@@ -27,16 +29,6 @@ needs_released_model = pytest.mark.skipif(not amc.released_models(), reason="no 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return str(write_model(tmp_path_factory.mktemp("model") / "tiny.onnx"))
-
-
-def eventually(condition):
-    """Whether the condition comes true before the deadline."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 # --- lost samples ---------------------------------------------------------------------------------
@@ -199,7 +191,7 @@ class Pausing(gr.sync_block):
 
 
 def test_silence_is_said_once_and_begins_a_new_stretch(model, capfd):
-    source, watch = Pausing(), amc.receiver_watch(100e6, patience=0.2)
+    source, watch = Pausing(), amc.receiver_watch(100e6, patience=0.5)
     block, sink = amc.classifier(model=model), MessageSink()
     said = ""
 
@@ -207,14 +199,14 @@ def test_silence_is_said_once_and_begins_a_new_stretch(model, capfd):
         nonlocal said
         captured = capfd.readouterr()
         said += captured.out + captured.err
-        return said.count("no samples for 0.2 s")
+        return said.count("no samples for 0.5 s")
 
     top = gr.top_block()
     top.connect(source, watch, block)
     top.msg_connect(block, "labels", sink, "labels")
     top.start()
     assert eventually(read)
-    time.sleep(0.5)  # more than once its patience
+    time.sleep(0.8)  # more than once its patience
     source.go_on.set()
     top.wait()
     assert read() == 1
@@ -246,3 +238,121 @@ def test_every_window_of_a_live_receiver_is_accounted_for_and_labelled_right():
     assert counts["errors"] == 0
     assert counts["windows"] > 0.5 * counts["sent"]
     assert counts["right"] >= 0.95 * counts["windows"]
+
+
+@needs_osmosdr
+@needs_released_model
+def test_a_retune_reaches_the_receiver_and_no_label_mixes_two_frequencies():
+    import osmosdr
+
+    rate, first, second = 1_024_000, 433_920_000, 868_300_000
+    with RtlTcpServer({first: modulated("QPSK"), second: modulated("BPSK")}) as server:
+        source = osmosdr.source(args=f"rtl_tcp={server.address}")
+        source.set_sample_rate(rate)
+        source.set_gain(19.7)
+        source.set_center_freq(first)
+        watch = amc.receiver_watch(first, settle=rate)
+        block, sink = amc.classifier(overload="drop"), MessageSink()
+        top = gr.top_block()
+        top.connect(source, watch, block)
+        top.msg_connect(block, "labels", sink, "labels")
+        with running(top):
+            assert eventually(lambda: len(sink.labels) > 500)
+            came = server.commands_until(FREQUENCY, first)
+            assert {(SAMPLE_RATE, rate), (GAIN, 197), (FREQUENCY, first)} <= set(came)
+            watch.set_frequency(second)
+            source.set_center_freq(second)
+            before = len(sink.labels)
+            assert server.commands_until(FREQUENCY, second)
+            assert eventually(lambda: len(sink.labels) > before + 500)
+    messages = [pmt.to_python(message) for message in sink.labels]
+    assert block.counters["ignored"] > 0
+    for frequency, expected in ((first, "QPSK"), (second, "BPSK")):
+        names = [message["label"] for message in messages if message["frequency"] == frequency]
+        assert len(names) > 300
+        assert names.count(expected) >= 0.95 * len(names)
+
+
+@needs_osmosdr
+def test_a_receiver_that_pauses_goes_on_with_a_new_stretch(model, capfd):
+    import osmosdr
+
+    with RtlTcpServer({100_000_000: np.ones(1024)}) as server:
+        source = osmosdr.source(args=f"rtl_tcp={server.address}")
+        source.set_center_freq(100e6)
+        watch = amc.receiver_watch(100e6, patience=0.5)
+        block, sink = amc.classifier(model=model, overload="drop"), MessageSink()
+        top = gr.top_block()
+        top.connect(source, watch, block)
+        top.msg_connect(block, "labels", sink, "labels")
+        with running(top):
+            assert eventually(lambda: len(sink.labels) > 100)
+            server.pause()
+            try:
+                assert eventually(lambda: "no samples for 0.5 s" in "".join(capfd.readouterr()))
+                before = len(sink.labels)
+            finally:
+                server.resume()  # without samples the source could not be stopped
+            assert eventually(lambda: len(sink.labels) > before + 100)
+    offsets = [pmt.to_python(message)["offset"] for message in sink.labels]
+    assert sum(offset % 1024 != offsets[0] % 1024 for offset in offsets) > 100
+
+
+# --- the examples ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """The command that runs an example."""
+    platform, folder = open_platform(), tmp_path_factory.mktemp("generated")
+
+    def command(name, *arguments):
+        generated = generate(platform, open_flowgraph(platform, GRC / "examples" / f"{name}.grc"), folder)
+        return [sys.executable, "-u", str(generated), *arguments]
+
+    return command
+
+
+@needs_osmosdr
+@needs_released_model
+@pytest.mark.parametrize("way", ["leave", "pause"])
+def test_the_example_ends_with_a_sentence_when_its_server_is_gone(example, way):
+    """gr-osmosdr's client would wait for ever, or turn round and round, and no stop of the flowgraph ends that."""
+    with RtlTcpServer({100_000_000: modulated("QPSK")}) as server:
+        command = example("amc_live_osmosdr", f"--device=rtl_tcp={server.address}", "--start-frequency=100e6")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            try:
+                assert server.commands_until(FREQUENCY, 100_000_000)
+                assert eventually(lambda: server.sent() > 1_000_000)
+                getattr(server, way)()
+                said, _ = process.communicate(timeout=DEADLINE)
+            finally:
+                process.kill()
+    assert process.returncode == 1
+    assert said.count("no samples for 5 s: the receiver, or the server it is at, is gone") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "sentence"),
+    [
+        ("amc_live_soapy", ["--driver=nonesuch"], "is a receiver for --driver nonesuch connected"),
+        pytest.param(
+            "amc_live_osmosdr",
+            ["--device=rtl_tcp=127.0.0.1:1"],
+            "is the receiver of --device 'rtl_tcp=127.0.0.1:1' connected?",
+            marks=needs_osmosdr,
+        ),
+        pytest.param(
+            "amc_zeromq_receiver",
+            ["--device=rtl_tcp=127.0.0.1:1"],
+            "is the receiver of --device 'rtl_tcp=127.0.0.1:1' connected?",
+            marks=needs_osmosdr,
+        ),
+    ],
+)
+def test_an_example_without_its_receiver_ends_with_a_sentence(example, name, arguments, sentence):
+    done = subprocess.run(example(name, *arguments), capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert done.returncode == 1
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith(f"{name}: ")]
+    assert sentence in said
+    assert "Traceback" not in done.stderr

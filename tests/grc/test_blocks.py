@@ -277,3 +277,35 @@ def test_assert_of_the_display_marks_the_wrong_value(display, name, right, wrong
     for value, is_right in ((right, True), (wrong, False)):
         display.params[name].set_value(value)
         assert (errors(display) == []) is is_right
+
+
+# --- the receiver watch ---------------------------------------------------------------------------
+
+
+def test_the_receiver_watch_is_built_of_its_values_and_follows_the_frequency(platform):
+    flowgraph = platform.make_flow_graph()
+    block = flowgraph.new_block("amc_receiver_watch")
+    values = {"id": "watch", "frequency": "100e6", "settle": "7", "patience": "2.5", "end_process": "True"}
+    for name, value in values.items():
+        block.params[name].set_value(value)
+    assert errors(block) == []
+    namespace = {}
+    exec(block.templates.render("imports"), namespace)
+    built = eval(block.templates.render("make"), namespace)
+    assert (built.frequency, built.settle, built.patience, built.end_process) == (100e6, 7, 2.5, True)
+    block.params["frequency"].set_value("200e6")
+    assert errors(block) == []
+    (callback,) = block.get_callbacks()
+    exec(callback, {"self": type("top_block", (), {"watch": built})()})
+    assert built.frequency == 200e6
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("settle", "-1"), ("patience", "0")])
+def test_the_receiver_watch_marks_wrong_values(platform, name, wrong):
+    flowgraph = platform.make_flow_graph()
+    block = flowgraph.new_block("amc_receiver_watch")
+    block.params["id"].set_value("watch")
+    block.params["frequency"].set_value("100e6")
+    assert errors(block) == []
+    block.params[name].set_value(wrong)
+    assert errors(block) != []

@@ -1,10 +1,37 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Short flowgraphs around the classifier, and what their messages said."""
 
+import time
+from contextlib import contextmanager
+
 import numpy as np
 import pmt
 from gnuradio import amc, blocks, gr
 from gnuradio.amc import demo
+
+DEADLINE = 60.0
+"""Seconds to wait for what should come at once."""
+
+
+def eventually(condition):
+    """Whether the condition comes true before the deadline."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@contextmanager
+def running(top):
+    """A flowgraph that runs, and is stopped whatever happens."""
+    top.start()
+    try:
+        yield
+    finally:
+        top.stop()
+        top.wait()
 
 
 class MessageSink(gr.basic_block):

@@ -25,7 +25,7 @@ class RtlTcpServer:
     """Plays a signal for each frequency, over and over, at the rate that the client asks for.
 
     ``stations`` is {frequency in Hz: complex samples, full scale 1}; on other frequencies there is silence. One client
-    at a time. A context manager; ``address`` is HOST:PORT, ``commands`` a list of the (command, value) received.
+    at a time. A context manager; ``address`` is HOST:PORT.
     """
 
     def __init__(self, stations):
@@ -67,9 +67,9 @@ class RtlTcpServer:
         assert self._take_news(lambda: self._sent is not None)
         return self._sent
 
-    def received(self, command, value):
-        """Whether this command has come with this value, or does before the deadline."""
-        return self._take_news(lambda: (command, value) in self.commands)
+    def commands_until(self, command, value):
+        """All (command, value) so far, once this one has come; none of them if it does not before the deadline."""
+        return self.commands if self._take_news(lambda: (command, value) in self.commands) else []
 
     def _take_news(self, enough):
         deadline = time.monotonic() + DEADLINE
