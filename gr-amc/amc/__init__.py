@@ -16,6 +16,7 @@ _HOMES = {
     "load_model": ".model",
     "receiver_watch": ".receiver",
     "released_models": ".model",
+    "sigmf_annotator": ".annotator",
 }
 
 __all__ = sorted(_HOMES)

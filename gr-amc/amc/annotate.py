@@ -66,7 +66,7 @@ def annotation_path(path: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """How the metadata finds the samples: the file's name, the bytes before and behind them, and whether to link it."""
 
     dataset: str | None
@@ -75,7 +75,7 @@ class _Place:
     link: bool
 
 
-def check_annotatable(recording: Recording, path: Path | None) -> _Place:
+def check_annotatable(recording: Recording, path: Path | None) -> Place:
     """How a metadata file at ``path`` (None: not kept as a file) can name the samples; raises AmcError if it cannot."""
     source = recording.source
     if source.member is not None:
@@ -96,7 +96,7 @@ def check_annotatable(recording: Recording, path: Path | None) -> _Place:
             f"{source.path} holds more than samples, so its annotations must lie in its folder; leave --out or "
             "--output-dir away, or give a path there."
         )
-    return _Place(source.path.name if same_folder else None, source.start, max(trailing, 0), pure)
+    return Place(source.path.name if same_folder else None, source.start, max(trailing, 0), pure)
 
 
 def link_dataset(recording: Recording, path: Path) -> bool:
@@ -148,7 +148,7 @@ class AnnotationWriter:
     ``add`` takes the results in order; nothing is complete before ``finish``.
     """
 
-    def __init__(self, file: TextIO, recording: Recording, place: _Place) -> None:
+    def __init__(self, file: TextIO, recording: Recording, place: Place) -> None:
         self._file = file
         self._recording = recording
         metadata = recording.metadata or {}
@@ -157,10 +157,10 @@ class AnnotationWriter:
             key=lambda item: item.get("core:sample_start", 0),
             reverse=True,
         )
-        self._run: _Run | None = None
+        self._run: Run | None = None
         self._first = True
-        file.write('{\n"global": ' + _dumps(_global(recording, place), 4))
-        file.write(',\n"captures": ' + _dumps(_captures(recording, place), 4))
+        file.write('{\n"global": ' + json_text(global_fields(recording, place), 4))
+        file.write(',\n"captures": ' + json_text(_captures(recording, place), 4))
         file.write(',\n"annotations": [')
 
     def add(self, result: Result, segment: Segment) -> None:
@@ -169,7 +169,7 @@ class AnnotationWriter:
             self._run.extend(result)
             return
         self._write_run()
-        self._run = _Run(result, segment)
+        self._run = Run(result, segment)
 
     def finish(self) -> None:
         """Writes what is left; the file is then whole."""
@@ -186,12 +186,12 @@ class AnnotationWriter:
         self._write(self._run.annotation(self._recording))
 
     def _write(self, annotation: dict) -> None:
-        self._file.write(("\n" if self._first else ",\n") + _dumps(annotation))
+        self._file.write(("\n" if self._first else ",\n") + json_text(annotation))
         self._first = False
 
 
-class _Run:
-    """Consecutive windows of one label."""
+class Run:
+    """Consecutive windows of one label, which are one annotation."""
 
     def __init__(self, result: Result, segment: Segment) -> None:
         self.label, self.start, self.segment = result.label, result.sample_start, segment
@@ -200,6 +200,7 @@ class _Run:
         self.extend(result)
 
     def takes(self, result: Result, segment: Segment) -> bool:
+        """Whether the next window has the same label, and touches or overlaps this in the same segment."""
         return result.label == self.label and segment is self.segment and result.sample_start <= self.end
 
     def extend(self, result: Result) -> None:
@@ -224,7 +225,8 @@ class _Run:
         return annotation
 
 
-def _dumps(value: object, indent: int | None = None) -> str:
+def json_text(value: object, indent: int | None = None) -> str:
+    """JSON as the files here have it; raises ValueError for a number that JSON does not know."""
     return json.dumps(value, indent=indent, allow_nan=False)
 
 
@@ -240,7 +242,8 @@ def _edges(recording: Recording, segment: Segment) -> dict:
     }
 
 
-def _global(recording: Recording, place: _Place) -> dict:
+def global_fields(recording: Recording, place: Place) -> dict:
+    """The ``global`` object of the metadata: what was said already, and what is known of samples and place."""
     fields = dict((recording.metadata or {}).get("global", {}))
     fields["core:datatype"] = recording.format.name
     version = fields.get("core:version")
@@ -266,7 +269,7 @@ def _list(value: object) -> Sequence[dict]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _captures(recording: Recording, place: _Place) -> list[dict]:
+def _captures(recording: Recording, place: Place) -> list[dict]:
     captures = [dict(item) for item in (recording.metadata or {}).get("captures", [])]
     segments = {segment.sample_start: segment for segment in recording.segments}
     first = recording.segments[0].sample_start
@@ -277,8 +280,15 @@ def _captures(recording: Recording, place: _Place) -> list[dict]:
     for capture in captures:
         capture["core:sample_start"] = int(capture["core:sample_start"])
         segment = segments.get(capture["core:sample_start"])
-        if segment and segment.frequency is not None:
-            capture["core:frequency"] = segment.frequency
-        if segment and segment.time is not None and not str(capture.get("core:datetime", "")).endswith("Z"):
-            capture["core:datetime"] = iso_time(segment.time)
+        if segment:
+            complete_capture(capture, segment)
     return captures
+
+
+def complete_capture(capture: dict, segment: Segment) -> dict:
+    """The capture, with the frequency and time of the segment that begins with it where these are known."""
+    if segment.frequency is not None:
+        capture["core:frequency"] = segment.frequency
+    if segment.time is not None and not str(capture.get("core:datetime", "")).endswith("Z"):
+        capture["core:datetime"] = iso_time(segment.time)
+    return capture

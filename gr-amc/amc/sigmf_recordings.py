@@ -71,7 +71,7 @@ def _dataset_path(meta: Path, name: object) -> Path:
     if name is None:
         return meta.with_suffix(".sigmf-data")
     folder = meta.parent
-    if _plain_name(name):
+    if is_plain_name(name):
         dataset = folder / name
         if os.path.realpath(dataset) == os.path.join(
             os.path.realpath(folder), os.path.basename(os.path.realpath(dataset))
@@ -84,7 +84,8 @@ def _foreign_dataset(where: str, name: object) -> AmcError:
     return AmcError(f"core:dataset in {where} must name a file in the same folder; {str(name)[:80]!r} does not.")
 
 
-def _plain_name(name: object) -> bool:
+def is_plain_name(name: object) -> bool:
+    """Whether this names a file without a folder, as ``core:dataset`` must."""
     return isinstance(name, str) and name not in ("", ".", "..") and not re.search(r"[/\\\0]", name)
 
 
@@ -107,7 +108,7 @@ def _read_archive(path: Path) -> tuple[dict, Source, str]:
             with archive.extractfile(metas[0]) as file:
                 metadata = read_metadata(file, where)
             named = Fields(where).object(metadata, "global").get("core:dataset")
-            if named is not None and not _plain_name(named):
+            if named is not None and not is_plain_name(named):
                 raise _foreign_dataset(where, named)
             folder = metas[0].rpartition("/")[0]
             name = metas[0].removesuffix("-meta") + "-data" if named is None else f"{folder}/{named}".lstrip("/")

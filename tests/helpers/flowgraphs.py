@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Short flowgraphs around the classifier, and what their messages said."""
+"""Short flowgraphs around the classifier, what their messages said, and messages like its own."""
 
 import time
 from contextlib import contextmanager
@@ -53,6 +53,23 @@ class MessageSink(gr.basic_block):
     @property
     def names(self):
         return [pmt.to_python(message)["label"] for message in self.labels]
+
+
+class LabelSource(gr.basic_block):
+    """Publishes messages on a port ``labels`` when it is told to, as a classifier does."""
+
+    def __init__(self):
+        gr.basic_block.__init__(self, name="label_source", in_sig=None, out_sig=None)
+        self._port = pmt.intern("labels")
+        self.message_port_register_out(self._port)
+
+    def publish(self, *messages):
+        for message in messages:
+            self.message_port_pub(self._port, message)
+
+    def finish(self):
+        """Ends this block and its subscribers, after the messages so far."""
+        self.to_basic_block()._post(pmt.intern("system"), pmt.cons(pmt.intern("done"), pmt.from_long(1)))
 
 
 class Chopper(gr.sync_block):
