@@ -39,6 +39,16 @@ def model(tmp_path_factory):
     return str(write_model(tmp_path_factory.mktemp("model") / "tiny.onnx"))
 
 
+@pytest.fixture(autouse=True)
+def end_what_a_failed_test_left():
+    """A flowgraph that is forgotten while it runs hangs the interpreter."""
+    yield
+    for graph in Labels.started:
+        graph.top.stop()
+        graph.top.wait()
+    Labels.started.clear()
+
+
 @pytest.fixture
 def meta(tmp_path):
     return tmp_path / "a.sigmf-meta"
@@ -92,11 +102,14 @@ class Recorder:
 class Labels:
     """A flowgraph whose annotator is given labels one by one; ``end`` waits for its last write."""
 
+    started = []
+
     def __init__(self, meta, **settings):
         self.source = LabelSource()
         self.annotator = amc.sigmf_annotator(str(meta), **settings)
         self.top = gr.top_block()
         self.top.msg_connect(self.source, "labels", self.annotator, "labels")
+        self.started.append(self)
         self.top.start()
 
     def say(self, *results):
@@ -609,6 +622,44 @@ def test_labels_that_were_not_recorded_make_room_for_those_that_are(meta):
     metadata = read(meta)
     assert runs(metadata) == [(0, 1024, "BPSK"), (1024, 1024, "QPSK"), (2500, 2048, "GMSK")]
     assert metadata["captures"] == [{"core:sample_start": 0}, {"core:sample_start": 2500}]
+
+
+def test_a_flowgraph_stopped_from_outside_writes_what_came_before(meta):
+    graph = Labels(meta, interval=float("inf"))
+    message = to_pmt(label(0))
+    for _ in range(20):
+        wait_until(lambda: runs(parsed(meta)) == [])
+        graph.source.publish(message)
+        graph.top.stop()
+        graph.top.wait()
+        assert runs(parsed(meta)) == [(0, 1024, "BPSK")]
+        graph.top.start()
+
+
+def test_labels_that_come_behind_the_end_are_those_of_the_run_before(meta):
+    data = meta.with_suffix(".sigmf-data")
+    data.write_bytes(b"")
+    graph = Labels(meta)
+    graph.say(label(0), label(1))
+    graph.top.stop()
+    graph.top.wait()
+    graph.say(label(2))
+    np.zeros(5000, np.complex64).tofile(data)
+    graph.top.start()
+    graph.say(label(0), label(1))
+    graph.end()
+    assert runs(read(meta)) == [(0, 3072, "BPSK"), (5000, 2048, "BPSK")]
+
+
+def test_a_word_to_end_that_the_run_before_left_unread_ends_nothing(meta):
+    graph = Labels(meta, interval=0)
+    graph.end()
+    graph.annotator.to_basic_block()._post(pmt.intern("system"), pmt.cons(pmt.intern("done"), pmt.from_long(1)))
+    graph.top.start()
+    for end in (5, 10):
+        graph.say(*alternating(end - 5, end))
+        wait_until(lambda end=end: runs(parsed(meta)) == alternating_runs(end))
+    graph.end()
 
 
 def test_a_flowgraph_reconfigured_while_it_runs(meta, model):

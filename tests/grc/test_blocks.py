@@ -61,6 +61,7 @@ PYTHON_BLOCKS = {
     "amc_classifier": amc.classifier,
     "amc_label_display": amc.label_display,
     "amc_receiver_watch": amc.receiver_watch,
+    "amc_sigmf_annotator": amc.sigmf_annotator,
 }
 SIGNATURES = {key: signature(block) for key, block in PYTHON_BLOCKS.items()}
 SIGNATURE = SIGNATURES["amc_classifier"]
@@ -92,6 +93,9 @@ def test_parameters_are_those_of_the_python_block_in_the_same_order(platform, ke
 def test_default_is_that_of_the_python_block(platform, key, name):
     data = own_parameters(platform, key)[name]
     default = data["default"]
+    if (key, name) == ("amc_sigmf_annotator", "sample_rate"):
+        assert default == "samp_rate"  # the variable that every new flowgraph has
+        return
     is_text = data["dtype"] in ("enum", "file_open", "string")
     assert (default if is_text else eval(str(default))) == SIGNATURES[key][name].default
 
@@ -309,3 +313,76 @@ def test_the_receiver_watch_marks_wrong_values(platform, name, wrong):
     assert errors(block) == []
     block.params[name].set_value(wrong)
     assert errors(block) != []
+
+
+# --- SigMF Annotator ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def annotator(platform, tmp_path):
+    """A SigMF Annotator on the canvas, with what must be given."""
+    flowgraph = platform.make_flow_graph()
+    block = flowgraph.new_block("amc_sigmf_annotator")
+    for name, value in {"id": "annotator", "file": str(tmp_path / "a.sigmf-meta"), "sample_rate": "1e6"}.items():
+        block.params[name].set_value(value)
+    yield block
+
+
+def built(block, **values):
+    for name, value in values.items():
+        block.params[name].set_value(value)
+    assert errors(block) == []
+    namespace = {}
+    exec(block.templates.render("imports"), namespace)
+    return eval(block.templates.render("make"), namespace)
+
+
+def test_an_annotator_has_one_message_port(annotator):
+    assert errors(annotator) == []
+    assert [(port.key, port.domain, bool(port.optional)) for port in annotator.sinks] == [("labels", "message", False)]
+    assert list(annotator.sources) == []
+
+
+def test_values_reach_the_annotators_parameter_of_their_name(annotator, monkeypatch):
+    given = {
+        "file": "b.sigmf-meta", "dataset": "b.cs16", "sample_rate": 48e3, "frequency": 7e6, "datatype": "ci16_le",
+        "description": "it's \"mine\"", "author": "me", "merge": False, "interval": 0.25,
+    }  # fmt: skip
+    assert list(given) == list(SIGNATURES["amc_sigmf_annotator"])
+    taken = {}
+    monkeypatch.setattr(amc, "sigmf_annotator", lambda **values: taken.update(values))
+    built(annotator, **{name: str(value) for name, value in given.items()})
+    assert taken == given
+
+
+def test_every_datatype_of_the_annotator_is_one_the_python_block_accepts(platform, annotator):
+    data = own_parameters(platform, "amc_sigmf_annotator")["datatype"]
+    assert len(data["options"]) == len(data["option_labels"])
+    for option in data["options"]:
+        assert isinstance(built(annotator, datatype=option), amc.sigmf_annotator)
+
+
+def test_callback_of_the_annotator_is_its_setter(annotator):
+    owner = type("top_block", (), {"annotator": built(annotator, frequency="5e6")})()
+    (callback,) = annotator.get_callbacks()
+    assert callback.startswith("self.annotator.set_frequency(")
+    exec(callback, {"self": owner})
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ({"file": "a.sigmf-meta"}, {"file": "a.sigmf"}),
+        ({"file": "a.sigmf-meta"}, {"file": ""}),
+        ({"dataset": "a.cs16"}, {"dataset": "b/a.cs16"}),
+        ({"sample_rate": "None"}, {"sample_rate": "0"}),
+        ({"frequency": "-1e12"}, {"frequency": "1.1e12"}),
+        ({"datatype": "ci16_be"}, {"datatype": "ri16_be"}),
+        ({"interval": "0"}, {"interval": "-0.1"}),
+    ],
+)
+def test_assert_of_the_annotator_lets_the_right_value_pass_and_marks_the_wrong_one(annotator, right, wrong):
+    for values, is_right in ((right, True), (wrong, False)):
+        for name, value in values.items():
+            annotator.params[name].set_value(value)
+        assert (errors(annotator) == []) is is_right
