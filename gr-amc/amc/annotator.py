@@ -35,16 +35,17 @@ class sigmf_annotator(gr.basic_block):
     samples of the stream that another block records, such as GNU Radio's file_sink: connect both to the same output.
 
     The metadata file is complete whenever it is looked at: it is written under another name first. A program that is
-    killed leaves it as it was at most ``interval`` seconds before, or, if that is longer, 20 times what its last
-    write took. Its annotations are those of ``amc_classify --output sigmf``. A capture begins where the frequency
-    changes, and, with a ``sample_rate``, where times tell that samples were lost; as only labelled windows tell, it
-    begins with the first of them.
+    killed leaves it as it was at most ``interval`` seconds before, or, if that is longer, 20 times what its last write
+    took; what it left of a write under way goes at the next start. It says nothing of samples that are not in the
+    dataset yet, until the flowgraph ends. Its annotations are those of ``amc_classify --output sigmf``. A capture
+    begins where the frequency changes, and, with a ``sample_rate``, where times tell that samples were lost; as only
+    labelled windows tell, it begins with the first of them.
 
     Parameters
     ----------
     file : path of the metadata, NAME.sigmf-meta; one that this block wrote before is replaced, any other is refused
     dataset : name of the file with the samples, in the same folder; "" is NAME.sigmf-data
-    sample_rate : samples per second of the recording, or None where unknown
+    sample_rate : samples per second of the recording, as rx_rate tags say them; None where unknown
     frequency : Hz, for labels that say none; None where unknown
     datatype : how the samples are stored, complex: a SigMF datatype, or a name such as cs16
     description, author : for the SigMF fields of that name, unless empty
