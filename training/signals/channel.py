@@ -9,7 +9,7 @@ from torch import Tensor
 from .draw import Draw
 from .modulators import Modulated, linear
 from .presets import Multipath, Neighbour, Preset
-from .spectrum import frequencies, times
+from .spectrum import frequencies, times, turned
 
 
 def echo(rule: Multipath, signal: Tensor, draw: Draw) -> Tensor:
@@ -26,7 +26,7 @@ def echo(rule: Multipath, signal: Tensor, draw: Draw) -> Tensor:
     frequency = frequencies(draw.device)
     response = first.to(torch.complex64).expand(-1, signal.shape[1])
     for path in range(rule.paths):
-        response = response + scattered[:, path, None] * torch.exp(-2j * math.pi * frequency * delays[:, path, None])
+        response = response + scattered[:, path, None] * turned(-frequency * delays[:, path, None])
     sent = signal[rows]
     received = torch.fft.ifft(torch.fft.fft(sent) * response)
     received = received * (_power(sent) / _power(received).clamp(min=1e-12)).sqrt()
@@ -50,8 +50,8 @@ def neighbours(preset: Preset, rule: Neighbour, sent: Modulated, draw: Draw) -> 
     has_room = (distance + other.bandwidth / 2 <= 0.5) & (sent.bandwidth[rows] > 0)
     power[rows] = 10 ** (draw.sample(rule.level_db, len(rows)) / 10) * has_room
     side = torch.where(draw.uniform(len(rows)) < 0.5, distance, -distance)[:, None]
-    phase = side * times(draw.device) + draw.uniform(len(rows), 1)
-    signal[rows] = other.signal * torch.exp(2j * math.pi * phase) * power[rows, None].sqrt()
+    cycles = side * times(draw.device) + draw.uniform(len(rows), 1)
+    signal[rows] = other.signal * turned(cycles) * power[rows, None].sqrt()
     return signal, power
 
 
@@ -61,10 +61,9 @@ def oscillate(preset: Preset, signal: Tensor, draw: Draw) -> Tensor:
     time = torch.arange(length, device=draw.device)[None]
     cycles = draw.sample(preset.carrier_offset, count)[:, None] * time + draw.uniform(count, 1)
     step = draw.sample(preset.phase_noise, count)
-    phase = 2 * math.pi * cycles
     if bool((step > 0).any()):
-        phase = phase + torch.cumsum(step[:, None] * draw.normal(count, length), 1)
-    return signal * torch.exp(1j * phase)
+        cycles = cycles + torch.cumsum(step[:, None] / (2 * math.pi) * draw.normal(count, length), 1)
+    return signal * turned(cycles)
 
 
 def receive(preset: Preset, frames: Tensor, draw: Draw) -> Tensor:

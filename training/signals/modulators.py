@@ -8,8 +8,23 @@ import torch
 from torch import Tensor
 
 from .draw import Draw
-from .presets import Amplitude, BandNoise, Frequency, Message, MinimumShift, Modulation, Preset, Silence, Tone, Voice
-from .spectrum import BLOCK, frequencies, impulse_spectrum, raised_cosine, times
+from .presets import (
+    Amplitude,
+    BandNoise,
+    Carriers,
+    Chirp,
+    Frequency,
+    FrequencyShift,
+    Message,
+    MinimumShift,
+    Modulation,
+    Multicarrier,
+    Preset,
+    Silence,
+    Tone,
+    Voice,
+)
+from .spectrum import BLOCK, GUARD, chirp_z, frequencies, impulse_spectrum, raised_cosine, times, turned
 
 
 class Modulated(NamedTuple):
@@ -42,7 +57,7 @@ def linear(preset: Preset, names: tuple[str, ...], which: Tensor, draw: Draw) ->
     spectrum = impulse_spectrum(symbols, spacing)
     staggered = tables.staggered[which].nonzero()[:, 0]
     if len(staggered):
-        half_symbol = torch.exp(-1j * math.pi * frequency * spacing[staggered, None])
+        half_symbol = turned(-0.5 * frequency * spacing[staggered, None])
         spectrum[staggered] = _delayed_quadrature(spectrum[staggered], half_symbol)
     roll_off = draw.sample(preset.roll_off, count)
     exponent = draw.sample(preset.pulse_exponents, count)[:, None]
@@ -87,7 +102,7 @@ def _delay(preset: Preset, spacing: Tensor, draw: Draw) -> Tensor:
 
 
 def _shift(frequency: Tensor, delay: Tensor) -> Tensor:
-    return torch.exp(-2j * math.pi * frequency * delay[:, None])
+    return turned(-frequency * delay[:, None])
 
 
 def _delayed_quadrature(spectrum: Tensor, factor: Tensor) -> Tensor:
@@ -108,7 +123,7 @@ def minimum_shift(preset: Preset, rule: MinimumShift, count: int, draw: Draw) ->
     pulses = torch.fft.ifft(spectrum * gaussian * rectangle * _shift(frequency, _delay(preset, spacing, draw))).real
     index = draw.sample(rule.index, count)
     # The phase need not close over the block: its seam lies outside of the frame.
-    signal = torch.exp(1j * (math.pi * index / spacing)[:, None] * torch.cumsum(pulses, 1))
+    signal = turned((0.5 * index / spacing)[:, None] * torch.cumsum(pulses, 1))
     # 99 % of the power of minimum shift keying lies within 1.2 symbol rates.
     return _without_mean(signal, 1.2 / spacing)
 
@@ -134,8 +149,10 @@ def _messages(laws: tuple[Message, ...], count: int, analytic: bool, draw: Draw)
 
 def _tone(law: Tone, count: int, analytic: bool, draw: Draw) -> tuple[Tensor, Tensor]:
     frequency = draw.sample(law.frequency, count)
-    phase = 2 * math.pi * (frequency[:, None] * times(draw.device) + draw.uniform(count, 1))
-    return torch.exp(1j * phase) if analytic else math.sqrt(2) * torch.cos(phase).to(torch.complex64), frequency
+    cycles = frequency[:, None] * times(draw.device) + draw.uniform(count, 1)
+    if analytic:
+        return turned(cycles), frequency
+    return math.sqrt(2) * torch.cos(2 * math.pi * cycles).to(torch.complex64), frequency
 
 
 def _band_noise(law: BandNoise, count: int, analytic: bool, draw: Draw) -> tuple[Tensor, Tensor]:
@@ -158,11 +175,9 @@ def _voice(law: Voice, count: int, analytic: bool, draw: Draw) -> tuple[Tensor, 
         return sum(resonances) * ((frequency_hz >= 300.0) & (frequency_hz <= 3400.0))
 
     pitch = draw.sample(law.pitch_hz, count)[:, None]
-    fundamental = torch.exp(2j * math.pi * pitch * hertz * times(draw.device))
-    voiced, harmonic = torch.zeros_like(fundamental), torch.ones_like(fundamental)
-    for number in range(1, int(3400.0 / law.pitch_hz.low) + 1):
-        harmonic = harmonic * fundamental
-        voiced += gain(number * pitch) * torch.exp(2j * math.pi * draw.uniform(count, 1)) * harmonic
+    numbers = torch.arange(int(3400.0 / law.pitch_hz.low) + 1, device=draw.device)[None]
+    harmonics = torch.polar(gain(numbers * pitch), 2 * math.pi * draw.uniform(count, numbers.shape[1]))
+    voiced = chirp_z(harmonics, -(pitch * hertz).double()[:, 0], -GUARD, BLOCK)
     hiss = torch.fft.ifft(draw.complex_normal(count, BLOCK) * gain(frequencies(draw.device) / hertz))
     signal = torch.where(draw.uniform(count, 1) < law.unvoiced, hiss, voiced)
     return _unit_power(signal, analytic), highest
@@ -195,7 +210,7 @@ def frequency(preset: Preset, rule: Frequency, count: int, draw: Draw) -> Modula
     message, highest = _messages(rule.messages, count, False, draw)
     deviation = draw.sample(rule.deviation, count)
     instantaneous = rule.centre + deviation[:, None] * message.real
-    signal = torch.exp(2j * math.pi * torch.cumsum(instantaneous, 1))
+    signal = turned(torch.cumsum(instantaneous, 1))
     # J. Carson's rule, for a peak of twice the rms deviation.
     return _without_mean(signal, 2 * (2 * deviation + highest))
 
@@ -205,7 +220,78 @@ def silence(preset: Preset, rule: Silence, count: int, draw: Draw) -> Modulated:
     return Modulated(torch.zeros(count, BLOCK, dtype=torch.complex64, device=draw.device), nothing, nothing, nothing)
 
 
-_MAKERS = {Amplitude: amplitude, Frequency: frequency, MinimumShift: minimum_shift, Silence: silence}
+# --- none of the classes --------------------------------------------------------------------------
+
+
+def multicarrier(preset: Preset, rule: Multicarrier, count: int, draw: Draw) -> Modulated:
+    signal = torch.empty(count, BLOCK, dtype=torch.complex64, device=draw.device)
+    sizes, occupied = draw.sample(rule.carriers, count), draw.sample(rule.occupied, count)
+    prefixes = draw.sample(rule.prefix, count)
+    tables = _Tables(preset, rule.constellations, draw.device)
+    which = draw.index(len(rule.constellations), count)
+    for size in sorted(set(rule.carriers.values)):
+        for prefix in sorted(set(rule.prefix.values)):
+            rows = ((sizes == size) & (prefixes == prefix)).nonzero()[:, 0]
+            if len(rows):
+                signal[rows] = _multicarrier(int(size), int(size * prefix), occupied[rows], tables, which[rows], draw)
+    return _without_mean(_unit_power(signal, True), occupied)
+
+
+def _multicarrier(size: int, prefix: int, occupied: Tensor, tables: _Tables, which: Tensor, draw: Draw) -> Tensor:
+    """Symbols of ``size`` carriers each, from anywhere in the first one on."""
+    rows, length = len(which), size + prefix
+    symbols = BLOCK // length + 2
+    index = (draw.uniform(rows, symbols * size) * tables.orders[which, None]).long()
+    points = tables.points[which[:, None], index].reshape(rows, symbols, size)
+    used = torch.fft.fftfreq(size, device=draw.device).abs() <= occupied[:, None] / 2
+    used[:, 0] = False  # as in every standard, where a receiver's own offset lies
+    bodies = torch.fft.ifft(points * used[:, None])
+    whole = torch.cat([bodies[..., size - prefix :], bodies], dim=2).reshape(rows, symbols * length)
+    begin = draw.index(length, rows)[:, None] + torch.arange(BLOCK, device=draw.device)
+    return whole.gather(1, begin)
+
+
+def chirp(preset: Preset, rule: Chirp, count: int, draw: Draw) -> Modulated:
+    bandwidth = draw.sample(rule.bandwidth, count)
+    sweep = (times(draw.device) + GUARD) / draw.sample(rule.period, count)[:, None] + draw.uniform(count, 1)
+    jumps = draw.uniform(count, int(sweep.max()) + 1) * (draw.uniform(count, 1) < rule.jumping)
+    place = (sweep + jumps.gather(1, sweep.long())) % 1.0
+    direction = torch.where(draw.uniform(count) < 0.5, 1.0, -1.0)
+    signal = turned(torch.cumsum((direction * bandwidth)[:, None] * (place - 0.5), 1))
+    return _without_mean(signal, bandwidth)
+
+
+def frequency_shift(preset: Preset, rule: FrequencyShift, count: int, draw: Draw) -> Modulated:
+    tones = draw.sample(rule.tones, count)
+    spacing = draw.sample(rule.samples_per_symbol, count)
+    # Tones that would not fit into the band are closer.
+    index = torch.minimum(draw.sample(rule.index, count), 0.8 * spacing / tones)
+    levels = torch.floor(draw.uniform(count, _places(spacing) + 2) * tones[:, None]) - (tones[:, None] - 1) / 2
+    number = ((times(draw.device) + GUARD) / spacing[:, None] + draw.uniform(count, 1)).long()
+    signal = turned(torch.cumsum((index / spacing)[:, None] * levels.gather(1, number), 1))
+    return _without_mean(signal, (tones * index + 1) / spacing)
+
+
+def carriers(preset: Preset, rule: Carriers, count: int, draw: Draw) -> Modulated:
+    number = draw.sample(rule.count, count)
+    signal = torch.zeros(count, BLOCK, dtype=torch.complex64, device=draw.device)
+    for one in range(int(max(rule.count.values))):
+        level = 10 ** (draw.sample(rule.level_db, count) / 20) if one else torch.ones(count, device=draw.device)
+        cycles = draw.sample(rule.frequency, count)[:, None] * times(draw.device) + draw.uniform(count, 1)
+        signal += (level * (number > one))[:, None] * turned(cycles)
+    return _without_mean(_unit_power(signal, True), torch.zeros(count, device=draw.device))
+
+
+_MAKERS = {
+    Amplitude: amplitude,
+    Frequency: frequency,
+    MinimumShift: minimum_shift,
+    Silence: silence,
+    Multicarrier: multicarrier,
+    Chirp: chirp,
+    FrequencyShift: frequency_shift,
+    Carriers: carriers,
+}
 
 
 def unconstellated(preset: Preset, rule: Modulation, count: int, draw: Draw) -> Modulated:

@@ -3,13 +3,14 @@
 
 ``radioml2018`` follows the rules found by measuring RadioML 2018.01A. ``simulation`` is what GNU
 Radio's own modulators and channel model give at 8 samples per symbol, before or after a matched
-filter. ``wild`` is what receivers deliver: broad ranges of everything, impairments, neighbours.
+filter. ``wild`` is what receivers deliver: broad ranges of everything, impairments, neighbours. ``others`` are
+signals of no class there.
 Frequencies are in cycles per sample, times in samples, unless said otherwise.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -145,7 +146,50 @@ class Silence:
     """No signal at all: what remains is noise."""
 
 
-Modulation = Amplitude | Frequency | MinimumShift | Silence
+# What no preset of ours has as a class, for a network to learn that it does not know everything.
+
+
+@dataclass(frozen=True)
+class Multicarrier:
+    """OFDM: points of ``constellations``, one a frame, on a share ``occupied`` of ``carriers``, and a cyclic prefix."""
+
+    carriers: Choice
+    occupied: Distribution
+    prefix: Choice  # relative to the symbol without it
+    constellations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Chirp:
+    """Linear sweeps over ``bandwidth`` in ``period`` samples, up or down.
+
+    In a share ``jumping`` of the frames each sweep begins anywhere and wraps around, which is LoRa's message.
+    """
+
+    bandwidth: Distribution
+    period: Distribution
+    jumping: float
+
+
+@dataclass(frozen=True)
+class FrequencyShift:
+    """Frequency shift keying of continuous phase and rectangular pulses; ``index`` is tone spacing over symbol rate."""
+
+    tones: Choice
+    index: Distribution
+    samples_per_symbol: Distribution
+
+
+@dataclass(frozen=True)
+class Carriers:
+    """``count`` carriers without modulation at any of ``frequency``, all but the first ``level_db`` beside it."""
+
+    count: Choice
+    frequency: Distribution
+    level_db: Distribution
+
+
+Modulation = Amplitude | Frequency | MinimumShift | Silence | Multicarrier | Chirp | FrequencyShift | Carriers
 
 # --- channel and receiver -------------------------------------------------------------------------
 
@@ -214,6 +258,43 @@ _AUDIO = (BandNoise(0.001, Uniform(0.015, 0.05)),)
 _SOUND = (Voice(LogUniform(0.017, 0.2)), Tone(LogUniform(0.003, 0.05)), BandNoise(0.001, LogUniform(0.017, 0.2)))
 _DIAGONAL_OQPSK = CONSTELLATIONS | {"OQPSK": rotated(CONSTELLATIONS["OQPSK"], math.pi / 4)}
 
+_WILD = Preset(
+    description="real receivers: 2 to 16 samples per symbol, offsets, echoes, neighbours, 8-bit quantisation",
+    snr_db_per_label=1.0,
+    mean_in_divisor=True,
+    pulse_exponents=Choice((0.5, 1.0)),
+    roll_off=Uniform(0.1, 0.5),
+    samples_per_symbol=LogUniform(2.0, 16.0),
+    clock_error=Normal(5e-5),
+    carrier_offset=Uniform(-0.05, 0.05),
+    constellations=_DIAGONAL_OQPSK,
+    modulations={
+        "AM-SSB-WC": Amplitude(_SOUND, Uniform(1.0, 3.0), single_sideband=True),
+        "AM-SSB-SC": Amplitude(_SOUND, fixed(1.0), carrier_level=0.0, single_sideband=True),
+        "AM-DSB-WC": Amplitude(_SOUND, Uniform(1.2, 5.0)),
+        "AM-DSB-SC": Amplitude(_SOUND, fixed(1.0), carrier_level=0.0),
+        "FM": Frequency(_SOUND, centre=0.0, deviation=LogUniform(0.005, 0.12)),
+        "GMSK": MinimumShift(bandwidth_time=Uniform(0.2, 0.5), index=Uniform(0.45, 0.7)),
+        "noise": Silence(),
+    },
+    multipath=Multipath(
+        share=0.5, paths=4, delay_spread=LogUniform(0.3, 6.0), k_factor_db=Choice((-60.0, 0.0, 6.0, 12.0))
+    ),
+    neighbour=Neighbour(
+        share=0.25,
+        classes=("BPSK", "QPSK", "8PSK", "16QAM"),
+        level_db=Uniform(-20.0, 10.0),
+        spacing=Uniform(1.1, 2.0),
+    ),
+    phase_noise=LogUniform(1e-4, 1e-2),
+    gain_imbalance_db=Normal(0.5),
+    phase_imbalance=Normal(0.05),
+    dc_offset=Normal(0.03),
+    level_db=Uniform(-35.0, -6.0),
+    quantiser_bits=Choice((0, 8)),
+    classes=(*CLASSES, "noise"),
+)
+
 PRESETS = {
     "radioml2018": Preset(
         description="RadioML 2018.01A as measured: 8 samples per symbol, root-raised cosine three times",
@@ -252,40 +333,25 @@ PRESETS = {
             "GMSK": MinimumShift(bandwidth_time=Uniform(0.3, 0.5), index=fixed(0.5)),
         },
     ),
-    "wild": Preset(
-        description="real receivers: 2 to 16 samples per symbol, offsets, echoes, neighbours, 8-bit quantisation",
-        snr_db_per_label=1.0,
-        mean_in_divisor=True,
-        pulse_exponents=Choice((0.5, 1.0)),
-        roll_off=Uniform(0.1, 0.5),
-        samples_per_symbol=LogUniform(2.0, 16.0),
-        clock_error=Normal(5e-5),
-        carrier_offset=Uniform(-0.05, 0.05),
-        constellations=_DIAGONAL_OQPSK,
+    "wild": _WILD,
+    "others": replace(
+        _WILD,
+        description="what is none of the 24 modulations, at receivers as in wild",
         modulations={
-            "AM-SSB-WC": Amplitude(_SOUND, Uniform(1.0, 3.0), single_sideband=True),
-            "AM-SSB-SC": Amplitude(_SOUND, fixed(1.0), carrier_level=0.0, single_sideband=True),
-            "AM-DSB-WC": Amplitude(_SOUND, Uniform(1.2, 5.0)),
-            "AM-DSB-SC": Amplitude(_SOUND, fixed(1.0), carrier_level=0.0),
-            "FM": Frequency(_SOUND, centre=0.0, deviation=LogUniform(0.005, 0.12)),
-            "GMSK": MinimumShift(bandwidth_time=Uniform(0.2, 0.5), index=Uniform(0.45, 0.7)),
-            "noise": Silence(),
+            "OFDM": Multicarrier(
+                carriers=Choice((64.0, 128.0, 256.0)),
+                occupied=LogUniform(0.1, 0.9),
+                prefix=Choice((1 / 16, 1 / 8, 1 / 4)),
+                constellations=("BPSK", "QPSK", "16QAM", "64QAM"),
+            ),
+            "chirp": Chirp(bandwidth=LogUniform(0.02, 0.8), period=LogUniform(64.0, 8192.0), jumping=0.5),
+            "FSK": FrequencyShift(
+                tones=Choice((2.0, 4.0, 8.0)), index=LogUniform(1.0, 6.0), samples_per_symbol=LogUniform(6.0, 64.0)
+            ),
+            "carrier": Carriers(
+                count=Choice((1.0, 1.0, 2.0, 3.0)), frequency=Uniform(-0.2, 0.2), level_db=Uniform(-20.0, 0.0)
+            ),
         },
-        multipath=Multipath(
-            share=0.5, paths=4, delay_spread=LogUniform(0.3, 6.0), k_factor_db=Choice((-60.0, 0.0, 6.0, 12.0))
-        ),
-        neighbour=Neighbour(
-            share=0.25,
-            classes=("BPSK", "QPSK", "8PSK", "16QAM"),
-            level_db=Uniform(-20.0, 10.0),
-            spacing=Uniform(1.1, 2.0),
-        ),
-        phase_noise=LogUniform(1e-4, 1e-2),
-        gain_imbalance_db=Normal(0.5),
-        phase_imbalance=Normal(0.05),
-        dc_offset=Normal(0.03),
-        level_db=Uniform(-35.0, -6.0),
-        quantiser_bits=Choice((0, 8)),
-        classes=(*CLASSES, "noise"),
+        classes=("OFDM", "chirp", "FSK", "carrier"),
     ),
 }

@@ -25,6 +25,11 @@ def times(device: torch.device) -> Tensor:
     return torch.arange(-GUARD, BLOCK - GUARD, dtype=torch.float32, device=device)[None]
 
 
+def turned(cycles: Tensor) -> Tensor:
+    """exp(2j pi cycles), complex64, of float32 cycles; several times as fast on a CPU as a complex exponential."""
+    return torch.polar(torch.ones_like(cycles), 2 * math.pi * cycles)
+
+
 def raised_cosine(frequency: Tensor, roll_off: Tensor) -> Tensor:
     """Frequency response of the raised cosine, ``frequency`` in cycles per symbol, 1 at zero.
 
