@@ -15,6 +15,9 @@ from .signals import PRESETS, SNR_LABELS, generate
 from .stored import StoredFrames, stored_validation
 
 
+OUTLIER = -1  # stands for a class where there is none
+
+
 def _counts(sources: tuple[Source, ...], batch: int) -> list[int]:
     """How many of ``batch`` frames each source gives, by largest remainder; raises TrainingError if one gives none."""
     total = sum(source.share for source in sources)
@@ -48,7 +51,7 @@ class Batches:
         self._dataset = open_run_dataset(run) if run.data else None
 
     def batch(self, sources: tuple[Source, ...], index: int) -> tuple[Tensor, Tensor]:
-        """Batch ``index``: frames float32 (N, 2, 1024), normalised, and classes int64 (N,)."""
+        """Batch ``index``: frames float32 (N, 2, 1024), normalised, and classes int64 (N,), OUTLIER for those."""
         number = index * self._count + self._rank
         generator = generator_of(self._run.seed, number, self._device)
         frames, classes = [], []
@@ -58,7 +61,7 @@ class Batches:
             else:
                 part, label = self._generate(source, amount, generator)
             frames.append(part)
-            classes.append(label)
+            classes.append(torch.full_like(label, OUTLIER) if source.outliers else label)
         return normalise(torch.cat(frames), self._run.normalise), torch.cat(classes)
 
     def _generate(self, source: Source, amount: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -96,7 +99,7 @@ def open_run_dataset(run: Run):
 def validation_frames(run: Run, device: torch.device) -> tuple[Tensor, Tensor]:
     """All classes and all 26 labels of each preset in the run's sources, never seen in training."""
     frames, classes = [], []
-    for name in sorted({source.preset for source in run.sources}):
+    for name in run.presets(outliers=False):
         if run.data and name == TWIN:
             parts = [stored_validation(open_run_dataset(run), run.validation_frames_per_pair)]
         else:

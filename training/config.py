@@ -24,13 +24,16 @@ NORMALISATIONS = ("none", "unit_power", "unit_variance")
 class Source:
     """A share of the training frames: SNR labels from ``snr[0]`` to ``snr[1]`` dB, in steps of 2.
 
-    ``classes`` are drawn alike; none named means all of the preset.
+    ``classes`` are drawn alike; none named means all of the preset. ``outliers`` are frames of none of the run's
+    classes, for which every class is to be as probable as the next (D. Hendrycks, M. Mazeika, T. Dietterich, "Deep
+    Anomaly Detection with Outlier Exposure", ICLR 2019).
     """
 
     preset: str
     share: float
     snr: tuple[int, int] = (-20, 30)
     classes: tuple[str, ...] = ()
+    outliers: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("preset", self.preset, PRESETS)
@@ -150,8 +153,8 @@ class Run:
         _check_choice("network", self.network, NETWORKS)
         _check_choice("normalise", self.normalise, NORMALISATIONS)
         _check_above_zero("the run", batch=self.batch, validation_frames_per_pair=self.validation_frames_per_pair)
-        if not self.sources:
-            raise TrainingError("the run needs at least one entry in sources.")
+        if not any(not source.outliers for source in self.sources):
+            raise TrainingError("the run needs at least one entry in sources, beside outliers.")
         if not self.stages and not (self.start and self.pruning):
             raise TrainingError("the run needs at least one entry in stages, or a start and pruning.")
         if self.start == self.name:
@@ -162,7 +165,7 @@ class Run:
             raise TrainingError(f"the run has data, but no source of the preset {TWIN} that reads it.")
         if unknown := set(self.network_options) - set(NETWORK_OPTIONS[self.network]):
             raise TrainingError(f"network '{self.network}' has no option '{sorted(unknown)[0]}'.")
-        if any(PRESETS[source.preset].classes != self.classes for source in self._all_sources()):
+        if any(PRESETS[source.preset].classes != self.classes for source in self._all_sources() if not source.outliers):
             raise TrainingError("the presets of the run's sources have different classes; choose presets of one kind.")
         # Brevitas does not save how far the statistics are, so no checkpoint may fall among them.
         if self.frames_per_epoch <= STATISTICS_STEPS * self.batch:
@@ -173,7 +176,11 @@ class Run:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the network's outputs, in their order."""
-        return PRESETS[self.sources[0].preset].classes
+        return PRESETS[self.presets(outliers=False)[0]].classes
+
+    def presets(self, outliers: bool) -> list[str]:
+        """Names of the presets of the run's sources, those of the classes or those of ``outliers``."""
+        return sorted({source.preset for source in self._all_sources() if source.outliers == outliers})
 
     def _all_sources(self) -> list[Source]:
         stages = (*self.stages, *(self.pruning.finish if self.pruning else ()))

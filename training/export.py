@@ -102,7 +102,7 @@ def _check_agreement(network: nn.Module, path: Path, run: Run) -> dict:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     count, different, largest = 0, 0, 0.0
-    presets = _presets(run)
+    presets = run.presets(outliers=False)
     frames_per_pair = math.ceil(AGREEMENT_FRAMES / len(run.classes) / len(SNR_LABELS) / len(presets))
     for preset in presets:
         for _, frames, _ in every_pair(preset, frames_per_pair, AGREEMENT_SEED, torch.device("cpu")):
@@ -120,13 +120,9 @@ def _check_agreement(network: nn.Module, path: Path, run: Run) -> dict:
     return {"frames": count, "different_labels": different, "largest_logit_difference": largest}
 
 
-def _presets(run: Run) -> list[str]:
-    return sorted({source.preset for source in run.sources})
-
-
 def _samples_per_symbol(run: Run) -> str:
     """What the run's signals have: a number, or the lowest and the highest with ".." between."""
-    laws = {PRESETS[source.preset].samples_per_symbol for source in run.sources}
+    laws = {PRESETS[name].samples_per_symbol for name in run.presets(outliers=False)}
     ends = [end for law in laws for end in (law.values if isinstance(law, Choice) else (law.low, law.high))]
     low, high = min(ends), max(ends)
     return f"{low:g}" if low == high else f"{low:g}..{high:g}"
@@ -168,7 +164,7 @@ def _data(run: Run, preset: str) -> str:
 
 
 def _card(content: dict, run: Run, model: Path, costs: dict, temperature: float, agreement: dict) -> dict:
-    presets = _presets(run)
+    presets = run.presets(outliers=False)
     frames_seen = content["batches_seen"] * run.batch
     return {
         "name": run.name,
@@ -213,7 +209,7 @@ def export(checkpoint: Path, out: Path) -> list[Path]:
             "amc.temperature": repr(temperature),
             "amc.sample_per_symbol": _samples_per_symbol(run),
             "amc.cost": json.dumps({key: value for key, value in costs.items() if key != "layers"}),
-            "amc.trained_on": ", ".join(_presets(run)),
+            "amc.trained_on": ", ".join(run.presets(outliers=False)),
             "amc.version": FORMAT_VERSION,
         }
         _write_qcdq(network, qcdq, metadata)

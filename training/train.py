@@ -16,11 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from .batches import Batches, validation_frames
+from .batches import OUTLIER, Batches, validation_frames
 from .config import Run, Source, Stage, run_from_mapping
 from .errors import TrainingError
 from .files import make_folder, replacing
-from .networks import NETWORKS, STATISTICS_STEPS, Bits, prunable_weights
+from .networks import NETWORKS, STATISTICS_STEPS, Bits, output_layer, prunable_weights
 from .workers import Workers
 
 
@@ -71,6 +71,12 @@ def accuracy(network: nn.Module, frames: Tensor, classes: Tensor, batch: int = 5
     return right / len(classes)
 
 
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """Convolutions and products in bfloat16, but not on a processor without AVX-512, which only emulates them."""
+    emulated = device.type == "cpu" and not torch.cpu.get_capabilities().get("avx512_f", False)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=not emulated)
+
+
 # Checkpoints that the project ships, so that nobody has to train again what others start from.
 RELEASED = Path(__file__).parents[1] / "models" / "checkpoints"
 
@@ -99,12 +105,15 @@ class Trainer:
         torch.manual_seed(self.run.seed)
         network = build_network(self.run, bits, images=True)
         if state is not None:
-            # A float network has no quantiser ranges: those are learned from the first batches.
+            # A float network has no quantiser ranges: those are learned from the first batches. One that was begun with
+            # for its features has no output layer.
             try:
                 result = network.load_state_dict(state, strict=False)
             except RuntimeError:  # sizes that differ
                 result = None
-            if result is None or result.unexpected_keys or any("scaling" not in key for key in result.missing_keys):
+            output = output_layer(network)
+            learned = [key for key in (result.missing_keys if result else ()) if not key.startswith(f"{output}.")]
+            if result is None or result.unexpected_keys or any("scaling" not in key for key in learned):
                 raise TrainingError("the checkpoint belongs to another network than the configuration names.")
         self.network, self.bits = network.to(self.device, memory_format=torch.channels_last), bits
 
@@ -126,7 +135,10 @@ class Trainer:
         if (run.classes, run.normalise) != (self.run.classes, self.run.normalise):
             raise TrainingError(f"the teacher {run.name} has other classes or another scaling than {self.run.name}.")
         network = build_network(run, Bits(**content["bits"]), images=True)
-        network.load_state_dict(content["network"])
+        try:
+            network.load_state_dict(content["network"])
+        except RuntimeError:  # names or sizes that differ
+            raise TrainingError(f"the checkpoint of the teacher {run.name} is damaged; train it again.") from None
         self._remember(content)
         return network.to(self.device, memory_format=torch.channels_last).eval()
 
@@ -220,7 +232,7 @@ class Trainer:
     def _step(self, optimiser: torch.optim.Optimizer, sources: tuple[Source, ...]) -> Tensor:
         frames, classes = self.batches.batch(sources, self.batches_seen)
         self.batches_seen += 1
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with mixed_precision(self.device):
             logits = self.network(frames)
         loss = nn.functional.cross_entropy(logits.float(), self._targets(frames, classes))
         optimiser.zero_grad(set_to_none=True)
@@ -231,13 +243,17 @@ class Trainer:
         return loss.detach()
 
     def _targets(self, frames: Tensor, classes: Tensor) -> Tensor:
-        """What the network is to say: classes int64 (N,), or with a teacher probabilities float32 (N, classes)."""
-        if self.teacher is None:
+        """What the network is to say: classes int64 (N,), or where that is more, probabilities float32 (N, classes)."""
+        outliers = classes == OUTLIER
+        if self.teacher is None and not outliers.any():
             return classes
-        with torch.no_grad(), torch.autocast(self.device.type, dtype=torch.bfloat16):
-            taught = self.teacher(frames).float().softmax(1)
-        truth = nn.functional.one_hot(classes, taught.shape[1]).float()
-        return truth.lerp(taught, self.run.teacher.share)
+        count = len(self.run.classes)
+        targets = nn.functional.one_hot(classes.clamp(min=0), count).float()
+        if self.teacher:
+            with torch.no_grad(), mixed_precision(self.device):
+                taught = self.teacher(frames).float().softmax(1)
+            targets = targets.lerp(taught, self.run.teacher.share)
+        return torch.where(outliers[:, None], 1 / count, targets)
 
     @contextmanager
     def _progress(self, name: str, total: int, done: int) -> Iterator[Callable[..., None]]:
@@ -300,6 +316,19 @@ def trained_checkpoint(name: str, folder: Path) -> dict:
     return read_checkpoint(released if released.exists() and not own.exists() else own)
 
 
+def features_only(content: dict, run: Run) -> dict:
+    """A checkpoint to begin ``run`` with: of a run with other classes all but the output layer, which starts afresh."""
+    parent = run_from_mapping(content["run"])
+    if parent.classes == run.classes:
+        return content
+    output = output_layer(build_network(parent, Bits(**content["bits"]), images=True))
+    kept = {
+        part: {name: value for name, value in content[part].items() if not name.startswith(output)}
+        for part in ("network", "masks")
+    }
+    return content | kept
+
+
 def release(checkpoint: Path, out: Path) -> Path:
     """Writes what other runs need to start from a checkpoint: all but the state of its optimiser."""
     content = read_checkpoint(checkpoint)
@@ -318,7 +347,7 @@ def train(run: Run, folder: Path, resume: bool = False) -> Path:
         raise TrainingError(f"the run {run.name} has no stages to train; prune it.")
     path = folder / "trained.pt"
     start = read_checkpoint(path) if resume else None
-    before = None if resume or run.start is None else trained_checkpoint(run.start, folder)
+    before = None if resume or run.start is None else features_only(trained_checkpoint(run.start, folder), run)
     trainer = Trainer(run, folder)
     if start:
         trainer.take_over(start)

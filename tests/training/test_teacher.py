@@ -13,7 +13,7 @@ from training.errors import TrainingError
 from training.export import _commands
 from training.networks import Bits
 from training.signals import PRESETS, generate
-from training.train import Trainer, build_network, read_checkpoint, train
+from training.train import Trainer, build_network, mixed_precision, read_checkpoint, train
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_the_target_is_the_label_and_what_the_teacher_says(run, teachers, share)
     content = read_checkpoint(teachers / run.name / "trained.pt")
     teacher = build_network(run, Bits(**content["bits"]), images=True)
     teacher.load_state_dict(content["network"])
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.no_grad(), mixed_precision(torch.device("cpu")):
         said = teacher.to(memory_format=torch.channels_last).eval()(frames).float().softmax(1)
     torch.testing.assert_close(targets, (1 - share) * torch.eye(24) + share * said, rtol=0, atol=1e-6)
     torch.testing.assert_close(targets.sum(1), torch.ones(24))
