@@ -434,6 +434,63 @@ def test_noise_is_white_and_at_the_level_of_signals(label):
     assert np.ptp(density(frames)) < 1.5
 
 
+# --- preset others --------------------------------------------------------------------------------
+
+
+def others(name, count=200, **changes):
+    """Noiseless frames of what is no class, without a channel."""
+    preset = PRESETS["others"]
+    rule = replace(preset.modulations[name], **changes)
+    kinds = {**preset.modulations, name: rule}
+    return frames_of(replace(wild(), modulations=kinds, classes=preset.classes), name, NOISELESS, count)
+
+
+def steps_of_frequency(frames):
+    """Instantaneous frequency in cycles per sample, float (frames, FRAME - 1)."""
+    return np.angle(frames[:, 1:] * frames[:, :-1].conj()) / (2 * np.pi)
+
+
+def test_ofdm_repeats_its_prefix_and_is_as_wide_as_its_carriers():
+    frames = others("OFDM", carriers=fixed(64), prefix=fixed(0.25), occupied=fixed(0.5))
+    products = frames[:, :-64] * frames[:, 64:].conj()
+    whole = products[:, : 80 * 12].reshape(len(frames), 12, 80).mean(1)
+    alike = np.abs(np.lib.stride_tricks.sliding_window_view(np.concatenate((whole, whole), 1), 16, 1).mean(2)).max(1)
+    assert np.median(alike / np.mean(np.abs(frames) ** 2, axis=1)) > 0.8
+    assert np.median(occupied(frames, 0.95)) == pytest.approx(0.5, abs=0.05)
+    # Many independent carriers are nearly Gaussian, whose fourth moment is twice the squared power.
+    assert np.mean(np.abs(frames) ** 4) / np.mean(np.abs(frames) ** 2) ** 2 == pytest.approx(2, abs=0.15)
+
+
+@pytest.mark.parametrize("jumping", [0.0, 1.0])
+def test_chirps_sweep_evenly_over_their_band(jumping):
+    frames = others("chirp", bandwidth=fixed(0.4), period=fixed(256.0), jumping=jumping)
+    frequency = steps_of_frequency(frames)
+    assert np.abs(frequency).max() <= 0.2 + 1e-3
+    assert np.percentile(np.abs(frequency), 99) > 0.19
+    slope = np.diff(frequency, axis=1)
+    assert np.median(np.abs(slope)) == pytest.approx(0.4 / 256, rel=0.02)
+    # Sweeps end four times a frame; those that begin anywhere wrap around once more.
+    ends = (np.abs(slope) > 0.01).sum(1)
+    assert ends.mean() == pytest.approx(8 if jumping else 4, abs=0.6)
+    assert 0.35 < np.mean(np.median(slope, axis=1) > 0) < 0.65
+
+
+def test_fsk_has_tones_at_even_distances():
+    frames = others("FSK", tones=fixed(4), index=fixed(2.0), samples_per_symbol=fixed(16.0))
+    tones = np.array([-3, -1, 1, 3]) / 2 * 2 / 16
+    distance = np.abs(steps_of_frequency(frames)[..., None] - tones)
+    assert np.percentile(distance.min(2), 90) < 1e-4
+    assert np.bincount(distance.argmin(2).ravel()) / distance[..., 0].size == pytest.approx([0.25] * 4, abs=0.03)
+
+
+def test_carriers_are_as_many_lines():
+    frames = others("carrier", 400, level_db=fixed(-3.0))
+    power = np.abs(np.fft.fft(frames * np.blackman(FRAME))) ** 2
+    peaks = (power > np.roll(power, 1, 1)) & (power > np.roll(power, -1, 1)) & (power > 0.1 * power.max(1)[:, None])
+    count = np.bincount(peaks.sum(1), minlength=4)[1:4] / len(frames)
+    assert count == pytest.approx([0.5, 0.25, 0.25], abs=0.08)
+
+
 # --- the twin -------------------------------------------------------------------------------------
 
 

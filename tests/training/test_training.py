@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from gnuradio.amc import load_model
 from qonnx.core.modelwrapper import ModelWrapper
 
 from tests.helpers.tiny_runs import CONFIG, Killed, same
@@ -19,8 +20,9 @@ from training.config import run_from_mapping
 from training.cost import cost
 from training.errors import TrainingError
 from training.exact import make_exact
-from training.networks import Bits, Vgg10, one_dimensional
+from training.networks import NETWORKS, Bits, Strided, Vgg10, one_dimensional
 from training.prune import prune
+from training.signals import CLASSES
 from training.train import Trainer, read_checkpoint, train
 
 
@@ -55,9 +57,10 @@ def test_a_killed_run_goes_on_bit_for_bit(run, finished, tmp_path, monkeypatch, 
     assert same(resumed["network"], whole["network"])
 
 
-def test_both_forms_of_the_network_are_one_function():
+@pytest.mark.parametrize("network", NETWORKS.values())
+def test_both_forms_of_a_network_are_one_function(network):
     torch.manual_seed(0)
-    images, plain = (Vgg10(24, Bits(), filters=8, hidden=16, images=flag).eval() for flag in (True, False))
+    images, plain = (network(24, Bits(), filters=8, hidden=16, images=flag).eval() for flag in (True, False))
     plain.load_state_dict(one_dimensional(images.state_dict()))
     frames = torch.randn(5, 2, 1024)
     torch.testing.assert_close(images(frames), plain(frames), rtol=1e-4, atol=1e-5)
@@ -93,10 +96,10 @@ def test_pooling_before_the_quantiser_is_the_same_function():
     torch.testing.assert_close(relu(pool(values)), pool(relu(values)), rtol=0, atol=0)
 
 
-def _learned(bits, **options):
+def _learned(bits, kind=Vgg10, **options):
     """A network that has seen frames, so that its quantisers know their ranges."""
     torch.manual_seed(5)
-    network = Vgg10(24, bits, **options)
+    network = kind(24, bits, **options)
     for _ in range(12):
         network(torch.randn(16, 2, 1024))
     return network.eval()
@@ -140,16 +143,25 @@ def test_an_exact_network_does_not_care_in_which_order_it_adds():
     torch.testing.assert_close(single.double(), double, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("scale_per_filter", [False, True])
-@pytest.mark.parametrize("bits", [Bits(4, 4, 4), Bits(8, 8, 8)])
-def test_an_exact_network_is_the_same_in_another_runtime(bits, scale_per_filter, tmp_path):
-    exact = _learned(bits, scale_per_filter=scale_per_filter)
+@pytest.mark.parametrize(
+    ("kind", "bits", "scale_per_filter"),
+    [
+        (Vgg10, Bits(4, 4, 4), False),
+        (Vgg10, Bits(4, 4, 4), True),
+        (Vgg10, Bits(8, 8, 8), False),
+        (Vgg10, Bits(8, 8, 8), True),
+        (Strided, Bits(8, 4, 5), True),
+    ],
+)
+def test_an_exact_network_is_the_same_in_another_runtime(kind, bits, scale_per_filter, tmp_path):
+    exact = _learned(bits, kind, scale_per_filter=scale_per_filter)
     make_exact(exact)
     path = tmp_path / "exact.onnx"
     export._write_qcdq(exact, path, {"amc.version": "1"})
     frames = torch.randn(400, 2, 1024, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
         ours = torch.cat([exact(part) for part in frames.split(100)]).numpy()
+    np.testing.assert_array_equal(load_model(path, runtime="native", classes=CLASSES).run(frames.numpy()), ours)
     for level in ("ORT_DISABLE_ALL", "ORT_ENABLE_ALL"):
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Frames of no class in training, and networks that begin with the features of one of other classes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.helpers.tiny_runs import same
+from training.batches import OUTLIER, Batches, validation_frames
+from training.config import Source
+from training.errors import TrainingError
+from training.export import _samples_per_symbol
+from training.networks import output_layer
+from training.signals import PRESETS
+from training.train import Trainer, read_checkpoint, train
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def exposed(run):
+    others = Source("others", share=0.5, snr=(10, 30), outliers=True)
+    return replace(run, name="exposed", sources=(*run.sources, others), batch=6, frames_per_epoch=96, stages=run.stages[:1])
+
+
+def test_a_batch_has_its_share_of_outliers(exposed):
+    frames, classes = Batches(exposed, CPU).batch(exposed.sources, 0)
+    assert classes.tolist().count(OUTLIER) == 2
+    assert (classes[:4] >= 0).all()
+    assert frames.shape == (6, 2, 1024)
+
+
+def test_every_class_is_as_probable_for_an_outlier(exposed, tmp_path):
+    trainer = Trainer(exposed, tmp_path)
+    targets = trainer._targets(torch.zeros(3, 2, 1024), torch.tensor([3, OUTLIER, 0]))
+    torch.testing.assert_close(targets, torch.stack([torch.eye(24)[3], torch.full((24,), 1 / 24), torch.eye(24)[0]]))
+
+
+def test_outliers_are_no_class_of_the_run(run, exposed):
+    assert exposed.classes == run.classes
+    assert _samples_per_symbol(exposed) == _samples_per_symbol(run) == "8"
+    for ours, theirs in zip(validation_frames(exposed, CPU), validation_frames(run, CPU), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_training_with_outliers_makes_the_network_less_sure_of_them(exposed, tmp_path):
+    """Beside a network that was never shown any; both are trained for a moment only."""
+    longer = replace(exposed, stages=(replace(exposed.stages[0], frames=6000, rate=1e-2),), batch=30, frames_per_epoch=6000)
+    blind = replace(longer, sources=longer.sources[:1], name="blind")
+    frames = Batches(longer, CPU).batch(longer.sources[1:], 10_000)[0]
+    sure = {}
+    for run in (longer, blind):
+        trainer = Trainer(run, tmp_path / run.name)
+        trainer.load_network(run.stages[0].bits, read_checkpoint(train(run, tmp_path / run.name))["network"])
+        with torch.inference_mode():
+            sure[run.name] = float(trainer.network.eval()(frames).softmax(1).max(1).values.mean())
+    assert sure["exposed"] < 0.6 * sure["blind"]
+
+
+@pytest.mark.parametrize("sources", [(), (Source("others", share=1.0, outliers=True),)])
+def test_a_run_needs_frames_of_its_classes(run, sources):
+    with pytest.raises(TrainingError, match="at least one entry in sources, beside outliers"):
+        replace(run, sources=sources)
+
+
+def test_a_network_of_other_classes_begins_with_the_features(run, tmp_path):
+    train(replace(run, stages=run.stages[:1]), tmp_path / run.name)
+    parent = read_checkpoint(tmp_path / run.name / "trained.pt")
+    child = replace(
+        run,
+        name="child",
+        start=run.name,
+        sources=(Source("wild", share=1.0),),
+        stages=(replace(run.stages[0], frames=48, rate=1e-12),),
+    )
+    content = read_checkpoint(train(child, tmp_path / "child"))
+    weights = {
+        name: value for name, value in content["network"].items() if name.endswith("weight") and value.ndim in (2, 4)
+    }
+    *features, last = weights
+    for name in features:
+        torch.testing.assert_close(weights[name], parent["network"][name], rtol=0, atol=1e-6)
+    assert weights[last].shape[0] == len(PRESETS["wild"].classes) == 25
+    assert content["ancestors"][0]["name"] == run.name
+    trainer = Trainer(child, tmp_path / "again")
+    trainer.load_network(child.stages[0].bits, content["network"])
+    assert last == f"{output_layer(trainer.network)}.weight"
+    assert same(trainer.network.state_dict(), content["network"])
