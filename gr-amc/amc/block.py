@@ -354,7 +354,8 @@ class classifier(gr.hier_block2):
     model : name of a released model, path of an ONNX file, or "" for the default model
     hop : samples from the start of a window to the start of the next; None is the window
     average : windows whose log-probabilities are averaged
-    threshold : probability below which the label is ``unknown``
+    threshold : probability below which the label is ``unknown``, as it is for windows that the model finds like
+        none of its classes; zero labels every window
     squelch : power in dBFS below which a window is ignored
     overload : ``block`` waits and loses nothing, ``drop`` keeps the source at rate and counts; the signal
         goes on behind what was dropped, so neither ``average`` nor ``publish`` begins anew there

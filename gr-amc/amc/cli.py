@@ -141,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_number(0, 1, "a probability from 0 to 1"),
         default=DEFAULT_THRESHOLD,
         metavar="P",
-        help=f"below this confidence the label is unknown ({DEFAULT_THRESHOLD:g})",
+        help=f"below this confidence the label is unknown, 0: never ({DEFAULT_THRESHOLD:g})",
     )
     how.add_argument("--runtime", choices=RUNTIMES, default="auto", help="what runs the model (auto)")
     how.add_argument("--threads", type=_count(1024), default=1, metavar="N", help="threads of one inference (1)")

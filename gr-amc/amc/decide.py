@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From logits to a label: calibrated softmax, average over windows, threshold."""
+"""From logits to a label: calibrated softmax, average over windows, threshold, and what is no class at all."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,22 +13,61 @@ UNKNOWN = "unknown"
 LARGEST_AVERAGE = 1 << 16
 
 
+def log_sum_exp(values: np.ndarray) -> np.ndarray:
+    """Logarithm of the sum of exponentials of each row of ``values`` (n, C): (n, 1)."""
+    peak = values.max(axis=1, keepdims=True)
+    return peak + np.log(np.exp(values - peak).sum(axis=1, keepdims=True))
+
+
 def log_softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
     """Calibrated log-probabilities, float64 (n, C) after C. Guo et al., "On Calibration ...", ICML 2017."""
     scaled = logits.astype(np.float64) / temperature
-    scaled -= scaled.max(axis=1, keepdims=True)
-    return scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+    return scaled - log_sum_exp(scaled)
+
+
+# How much a window looks like any class at all, from logits divided by the temperature: float64 (n,).
+SCORES = {
+    # D. Hendrycks, K. Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples", ICLR 2017.
+    "max_probability": lambda scaled: scaled.max(axis=1) - log_sum_exp(scaled)[:, 0],
+    # D. Hendrycks et al., "Scaling Out-of-Distribution Detection for Real-World Settings", ICML 2022.
+    "max_logit": lambda scaled: scaled.max(axis=1),
+    # W. Liu et al., "Energy-based Out-of-distribution Detection", NeurIPS 2020; the energy is the negative of this.
+    "energy": lambda scaled: log_sum_exp(scaled)[:, 0],
+}
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A window whose ``score``, one of SCORES, lies below ``threshold`` is none of the model's classes."""
+
+    score: str
+    threshold: float
+
+
+class Averages(NamedTuple):
+    """Of each window and those before: probabilities float32 (n, C), and scores float64 (n,), all zero without any."""
+
+    probabilities: np.ndarray
+    scores: np.ndarray
 
 
 class Decider:
-    """Keeps the log-probabilities of the last windows and names the class of their mean.
+    """Keeps the log-probabilities and scores of the last windows and names the class of their mean.
 
-    ``average`` windows are averaged (fewer after ``restart``); a class whose probability is below
-    ``threshold`` is UNKNOWN. Raises AmcError for settings out of range.
+    ``average`` windows are averaged (fewer after ``restart``). A class whose probability is below
+    ``threshold`` is UNKNOWN, and so is what ``rejection`` says is none of the classes; with a threshold of
+    zero nothing is. Raises AmcError for settings out of range.
     """
 
-    def __init__(self, classes: tuple[str, ...], temperature: float, average: int, threshold: float) -> None:
-        self.classes, self.temperature = classes, temperature
+    def __init__(
+        self,
+        classes: tuple[str, ...],
+        temperature: float,
+        average: int,
+        threshold: float,
+        rejection: Rejection | None = None,
+    ) -> None:
+        self.classes, self.temperature, self.rejection = classes, temperature, rejection
         self.average = average
         self.threshold = threshold
         self.restart()
@@ -50,24 +92,32 @@ class Decider:
 
     def restart(self) -> None:
         """Forgets the windows so far: what follows is another signal."""
-        self._history = np.empty((0, len(self.classes)))
+        self._history = np.empty((0, len(self.classes) + 1))
 
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Probabilities float32 (n, C) for each of the consecutive windows of ``logits`` (n, C)."""
+    def averages(self, logits: np.ndarray) -> Averages:
+        """For each of the consecutive windows of ``logits`` (n, C)."""
         count = self.average
+        scaled = logits.astype(np.float64) / self.temperature
+        # Log-probabilities, and the score as one more column.
+        fresh = np.zeros((len(scaled), scaled.shape[1] + 1))
+        np.subtract(scaled, log_sum_exp(scaled), out=fresh[:, :-1])
+        if self.rejection:
+            fresh[:, -1] = SCORES[self.rejection.score](scaled)
         held = self._history[max(0, len(self._history) - count + 1) :]
-        values = np.concatenate((held, log_softmax(logits, self.temperature)))
+        values = np.concatenate((held, fresh))
         self._history = values[max(0, len(values) - count + 1) :]
         if count == 1:
-            return np.exp(values).astype(np.float32)
+            return Averages(np.exp(values[:, :-1]).astype(np.float32), values[:, -1])
         sums = np.concatenate((np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)))
         ends = np.arange(len(held), len(values)) + 1
         begins = np.maximum(0, ends - count)
         means = (sums[ends] - sums[begins]) / (ends - begins)[:, None]
-        return np.exp(log_softmax(means, 1.0)).astype(np.float32)
+        return Averages(np.exp(log_softmax(means[:, :-1], 1.0)).astype(np.float32), means[:, -1])
 
-    def labels(self, probabilities: np.ndarray) -> list[str]:
-        """Name of the most probable class, or UNKNOWN, for each row of ``probabilities`` (n, C)."""
-        best = probabilities.argmax(axis=1).tolist()
-        sure = (probabilities.max(axis=1) >= self.threshold).tolist()
-        return [self.classes[index] if is_sure else UNKNOWN for index, is_sure in zip(best, sure, strict=True)]
+    def labels(self, averages: Averages) -> list[str]:
+        """Name of the most probable class, or UNKNOWN, for each window."""
+        best = averages.probabilities.argmax(axis=1).tolist()
+        sure = averages.probabilities.max(axis=1) >= self.threshold
+        if self.rejection and self.threshold > 0:
+            sure &= averages.scores >= self.rejection.threshold
+        return [self.classes[index] if is_sure else UNKNOWN for index, is_sure in zip(best, sure.tolist(), strict=True)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .decide import SCORES, Rejection
 from .errors import AmcError
 from .normalise import KINDS
 from .runtime import Runtime, open_runtime
@@ -26,6 +27,7 @@ class Model:
     window: int
     normalise: str
     temperature: float
+    rejection: Rejection | None
     runtime: Runtime
 
     def start(self, batch: np.ndarray) -> Callable[[], np.ndarray]:
@@ -77,7 +79,8 @@ def load_model(
     """Opens a released model by name ("" is the default one) or any ONNX file (N, 2, L) -> (N, C) by path.
 
     ``classes``, ``window``, ``normalise`` and ``temperature`` win over the file's ``amc.*`` metadata
-    where given (neither empty nor zero). Raises AmcError when anything is missing or does not fit.
+    where given (neither empty nor zero); a temperature that is given ends the file's rejection of what is none of its
+    classes. Raises AmcError when anything is missing or does not fit.
     """
     path = _find(str(name_or_path))
     session = open_runtime(path, runtime, checked_count("threads", threads, 1024))
@@ -86,7 +89,9 @@ def load_model(
     kind = normalise or session.metadata.get("amc.normalise", "none")
     if kind not in KINDS:
         raise AmcError(f"the normalisation '{kind}' of model {path} is unknown; choose one of {', '.join(KINDS)}.")
-    model = Model(path, names, length, kind, _temperature(path, session, temperature), session)
+    # The file's threshold was measured with the file's temperature.
+    rejection = None if temperature else _rejection(path, session)
+    model = Model(path, names, length, kind, _temperature(path, session, temperature), rejection, session)
     # One window of zeros finds a model that cannot run here before a flowgraph starts.
     model.run(np.zeros((1, 2, length), np.float32))
     return model
@@ -137,3 +142,22 @@ def _temperature(path: Path, session: Runtime, given: float) -> float:
     if not np.isfinite(value) or value <= 0:
         raise AmcError(f"the temperature {value} of model {path} must be above zero.")
     return float(value)
+
+
+def _rejection(path: Path, session: Runtime) -> Rejection | None:
+    """What ``amc.rejection`` says of windows that are none of the classes, None where it is missing."""
+    text = session.metadata.get("amc.rejection", "")
+    if not text:
+        return None
+    try:
+        content = json.loads(text)
+        rejection = Rejection(content["score"], float(content["threshold"]))
+        usable = rejection.score in SCORES and np.isfinite(rejection.threshold)
+    except (ValueError, RecursionError, LookupError, TypeError):
+        usable = False
+    if not usable:
+        raise AmcError(
+            f"amc.rejection in the metadata of model {path} is '{text[:80]}'; it must be JSON with a score, one of "
+            f"{', '.join(SCORES)}, and a threshold: export the model again."
+        )
+    return rejection

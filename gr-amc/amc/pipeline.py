@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .decide import Decider
+from .decide import Averages, Decider
 from .errors import AmcError
 from .gate import gate
 from .model import Model
@@ -97,7 +97,7 @@ class Pipeline:
     ) -> None:
         self.model = model
         self.cutter = WindowCutter(model.window, hop)
-        self.decider = Decider(model.classes, model.temperature, average, threshold)
+        self.decider = Decider(model.classes, model.temperature, average, threshold, model.rejection)
         self.squelch = squelch
         self.batch = checked_count("batch", batch, LARGEST_BATCH)
         self.counters = Counters()
@@ -187,24 +187,24 @@ class Pipeline:
         """Appends samples and classifies every window they fill."""
         return [result for windows in self.cut(samples) for result in self.classify(windows)]
 
-    def _decide(self, keep: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """Probabilities of the kept windows; an ignored window between two ends the average."""
+    def _decide(self, keep: np.ndarray, logits: np.ndarray) -> Averages:
+        """Averages of the kept windows; an ignored window between two ends the average."""
         breaks = np.cumsum(~keep)[keep]
         parts = np.split(logits, np.flatnonzero(np.diff(breaks)) + 1)
-        probabilities = []
+        averages = []
         for number, part in enumerate(parts):
             if number > 0 or not keep[0]:
                 self.decider.restart()
-            probabilities.append(self.decider.probabilities(part))
+            averages.append(self.decider.averages(part))
         if not keep[-1]:
             self.decider.restart()
-        return np.concatenate(probabilities)
+        return Averages(*map(np.concatenate, zip(*averages, strict=True)))
 
-    def _results(self, windows: Windows, probabilities: np.ndarray) -> list[Result]:
+    def _results(self, windows: Windows, averages: Averages) -> list[Result]:
         columns = (
-            self.decider.labels(probabilities),
-            probabilities.max(axis=1).tolist(),
-            probabilities,
+            self.decider.labels(averages),
+            averages.probabilities.max(axis=1).tolist(),
+            averages.probabilities,
             windows.starts[windows.keep].tolist(),
             windows.levels[windows.keep].tolist(),
         )

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import numpy as np
 import pytest
-from gnuradio.amc.decide import UNKNOWN, Decider
+from gnuradio.amc.decide import UNKNOWN, Averages, Decider, Rejection
 from gnuradio.amc.errors import AmcError
 from hypothesis import given
 from hypothesis import strategies as st
 
 CLASSES = ("A", "B", "C")
+
+
+def averages(probabilities, score=0.0):
+    """Of one window."""
+    return Averages(np.array([probabilities]), np.array([score]))
 
 
 def softmax(values):
@@ -25,7 +30,7 @@ def test_average_is_the_geometric_mean_of_the_last_windows(average, temperature,
     logits = np.random.default_rng(seed).normal(scale=3, size=(sum(pieces), 3)).astype(np.float32)
     decider = Decider(CLASSES, temperature, average, 0.0)
     parts = np.split(logits, np.cumsum(pieces)[:-1])
-    given_out = np.concatenate([decider.probabilities(part) for part in parts])
+    given_out = np.concatenate([decider.averages(part).probabilities for part in parts])
     for index, row in enumerate(given_out):
         last = logits[max(0, index - average + 1) : index + 1].astype(np.float64)
         single = np.array([softmax(one / temperature) for one in last])
@@ -36,35 +41,63 @@ def test_average_is_the_geometric_mean_of_the_last_windows(average, temperature,
 def test_restart_forgets():
     logits = np.array([[9.0, 0, 0], [0, 9.0, 0]], np.float32)
     decider = Decider(CLASSES, 1.0, 2, 0.0)
-    decider.probabilities(logits[:1])
+    decider.averages(logits[:1])
     decider.restart()
-    assert decider.labels(decider.probabilities(logits[1:])) == ["B"]
+    assert decider.labels(decider.averages(logits[1:])) == ["B"]
 
 
 def test_a_smaller_average_takes_effect_at_once():
     decider = Decider(CLASSES, 1.0, 4, 0.0)
-    decider.probabilities(np.array([[9.0, 0, 0]] * 3, np.float32))
+    decider.averages(np.array([[9.0, 0, 0]] * 3, np.float32))
     decider.average = 1
-    assert decider.labels(decider.probabilities(np.array([[0, 1.0, 0]], np.float32))) == ["B"]
+    assert decider.labels(decider.averages(np.array([[0, 1.0, 0]], np.float32))) == ["B"]
 
 
 def test_threshold_lies_between_label_and_unknown():
     decider = Decider(CLASSES, 1.0, 1, 0.6)
-    assert decider.labels(np.array([[0.6, 0.3, 0.1]])) == ["A"]
-    assert decider.labels(np.array([[0.599, 0.3, 0.101]])) == [UNKNOWN]
+    assert decider.labels(averages([0.6, 0.3, 0.1])) == ["A"]
+    assert decider.labels(averages([0.599, 0.3, 0.101])) == [UNKNOWN]
 
 
 def test_temperature_softens_without_changing_the_order():
     logits = np.array([[4.0, 1.0, 0.0]], np.float32)
-    sharp = Decider(CLASSES, 1.0, 1, 0.0).probabilities(logits)[0]
-    soft = Decider(CLASSES, 4.0, 1, 0.0).probabilities(logits)[0]
+    sharp = Decider(CLASSES, 1.0, 1, 0.0).averages(logits).probabilities[0]
+    soft = Decider(CLASSES, 4.0, 1, 0.0).averages(logits).probabilities[0]
     assert soft.max() < sharp.max()
     assert soft.argsort().tolist() == sharp.argsort().tolist()
 
 
 def test_huge_logits_do_not_overflow():
-    row = Decider(CLASSES, 1.0, 1, 0.0).probabilities(np.array([[1e30, 0, -1e30]], np.float32))[0]
+    row = Decider(CLASSES, 1.0, 1, 0.0).averages(np.array([[1e30, 0, -1e30]], np.float32)).probabilities[0]
     assert row.tolist() == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("score", ["max_probability", "max_logit", "energy"])
+def test_scores_are_those_of_their_papers_averaged_over_windows(score):
+    logits = np.random.default_rng(1).normal(scale=3, size=(9, 3)).astype(np.float32)
+    scaled = logits.astype(float) / 2.0
+    whole = {
+        "max_probability": np.log([max(softmax(row)) for row in scaled]),
+        "max_logit": scaled.max(axis=1),
+        "energy": np.log(np.exp(scaled).sum(axis=1)),
+    }[score]
+    decider = Decider(CLASSES, 2.0, 3, 0.0, Rejection(score, 0.0))
+    found = np.concatenate([decider.averages(part).scores for part in (logits[:4], logits[4:])])
+    expected = [whole[max(0, index - 2) : index + 1].mean() for index in range(len(logits))]
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_what_scores_too_low_is_unknown_unless_everything_is_to_have_a_label():
+    rejecting = Rejection("energy", 2.0)
+    for threshold, score, label in ((0.5, 2.0, "A"), (0.5, 1.99, UNKNOWN), (0.0, 1.99, "A"), (0.9, 2.0, UNKNOWN)):
+        decider = Decider(CLASSES, 1.0, 1, threshold, rejecting)
+        assert decider.labels(averages([0.8, 0.1, 0.1], score)) == [label]
+
+
+def test_sure_and_strange_windows_are_told_apart_by_their_logits():
+    """The same probabilities, at another height of the logits."""
+    decider = Decider(CLASSES, 1.0, 1, 0.5, Rejection("energy", 5.0))
+    assert decider.labels(decider.averages(np.array([[9.0, 1, 1], [3.0, -5, -5]], np.float32))) == ["A", UNKNOWN]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from gnuradio.amc import AmcError, load_model
+from gnuradio.amc.decide import Rejection
 from onnx import TensorProto, helper
 
 from tests.helpers.tiny_models import DEFAULT_CLASSES, write_failing_model, write_model
@@ -22,6 +23,27 @@ def test_metadata_is_read(tmp_path):
     model = load_model(write_model(tmp_path / "m.onnx", window=256, normalise="unit_power", temperature=1.7))
     assert model.classes == DEFAULT_CLASSES
     assert (model.window, model.normalise, model.temperature) == (256, "unit_power", 1.7)
+
+
+REJECTION = {"amc.classes": json.dumps(DEFAULT_CLASSES)}
+
+
+def test_what_a_model_says_of_windows_of_no_class(tmp_path):
+    said = json.dumps({"score": "energy", "threshold": -1.5})
+    path = write_model(tmp_path / "m.onnx", metadata=REJECTION | {"amc.rejection": said})
+    assert load_model(path).rejection == Rejection("energy", -1.5)
+    assert load_model(path, temperature=2.0).rejection is None
+    assert load_model(write_model(tmp_path / "n.onnx")).rejection is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nothing", "3", '{"score": "energy"}', '{"score": "luck", "threshold": 1}', '{"score": [], "threshold": 1}',
+     '{"score": "energy", "threshold": NaN}', '{"score": "energy", "threshold": "high"}'],
+)  # fmt: skip
+def test_a_rejection_that_makes_no_sense(tmp_path, text):
+    path = write_model(tmp_path / "m.onnx", metadata=REJECTION | {"amc.rejection": text})
+    assert "must be JSON with a score, one of max_probability, max_logit, energy" in sentence(path)
 
 
 def test_settings_win_over_metadata(tmp_path):
