@@ -14,7 +14,6 @@ from .errors import TrainingError
 from .signals import PRESETS, SNR_LABELS, generate
 from .stored import StoredFrames, stored_validation
 
-
 OUTLIER = -1  # stands for a class where there is none
 
 

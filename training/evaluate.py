@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import torch
 
+from .calibration import Reliability
 from .data import normalise
 from .dataset import Part
 from .errors import TrainingError
@@ -81,6 +82,10 @@ class ExportedModel:
             raise TrainingError(
                 f"amc.classes of the model {path} is not a JSON list of names; export it again."
             ) from None
+        try:
+            self.temperature = float(metadata.get("amc.temperature", 1))
+        except ValueError:
+            raise TrainingError(f"amc.temperature of the model {path} is not a number; export it again.") from None
         self._input = self._session.get_inputs()[0].name
         self.logits(np.ones((1, 2, FRAME), np.float32))  # what does not fit is said before any work
 
@@ -107,16 +112,19 @@ def _first_line(error: Exception) -> str:
 
 
 def evaluate(model: Path, parts: Iterable[Part], classes: tuple[str, ...] = CLASSES) -> dict:
-    """``Tally.summary`` of the model on the frames of ``parts``, whose classes are ``classes``.
+    """``Tally.summary`` of the model on the frames of ``parts``, whose classes are ``classes``, and how well calibrated
+    its confidence is.
 
     Raises TrainingError for a model of other classes, and for what ``ExportedModel`` raises it.
     """
-    exported, tally = ExportedModel(model), Tally(classes)
+    exported, tally, reliability = ExportedModel(model), Tally(classes), Reliability()
     if exported.classes != classes:
         raise TrainingError(f"the model {model} and the frames have other classes, or the same in another order.")
     for part in parts:
-        tally.add(part.snr, part.classes, exported.logits(part.frames).argmax(axis=1))
-    return tally.summary()
+        logits = exported.logits(part.frames)
+        tally.add(part.snr, part.classes, logits.argmax(axis=1))
+        reliability.add(torch.from_numpy(logits / exported.temperature).softmax(1).numpy(), part.classes)
+    return tally.summary() | {"expected_calibration_error": round(reliability.error(), 4)}
 
 
 def plot(summary: dict, folder: Path) -> list[Path]:

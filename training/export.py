@@ -19,6 +19,7 @@ from brevitas.export import export_onnx_qcdq, export_qonnx
 from torch import nn
 
 from .batches import open_run_dataset, validation_frames
+from .calibration import fit_temperature
 from .config import TWIN, Run, run_from_mapping
 from .cost import cost
 from .data import every_pair, normalise
@@ -26,6 +27,7 @@ from .dataset import Part
 from .errors import TrainingError
 from .evaluate import evaluate
 from .exact import make_exact
+from .examine import TEST_SEED, by_condition, logits_of, noise_confidence, rejection_of
 from .files import make_folder
 from .networks import Bits, one_dimensional
 from .signals import FRAME, PRESETS, SNR_LABELS
@@ -36,25 +38,9 @@ FORMAT_VERSION = "1"
 # The test split of a generated set: as many frames as the official split of the real one has, the same for every
 # network, so that networks are compared on the same frames.
 TEST_FRAMES_PER_PAIR = 410
-TEST_SEED = 3026
 AGREEMENT_FRAMES = 20_000  # at least
 AGREEMENT_SEED = 4026
 LARGEST_LOGIT_DIFFERENCE = 1e-4
-
-
-def fit_temperature(logits: torch.Tensor, classes: torch.Tensor) -> float:
-    """The temperature of least cross-entropy (C. Guo et al., "On Calibration of Modern Neural Networks", 2017)."""
-    log_temperature = torch.zeros(1, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([log_temperature], max_iter=50, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        optimiser.zero_grad()
-        loss = nn.functional.cross_entropy(logits.double() / log_temperature.exp(), classes)
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)
-    return float(log_temperature.exp().detach())
 
 
 def _exportable(content: dict, run: Run) -> nn.Module:
@@ -66,11 +52,6 @@ def _exportable(content: dict, run: Run) -> nn.Module:
     network.eval()
     make_exact(network)
     return network
-
-
-def _logits(network: nn.Module, frames: torch.Tensor) -> torch.Tensor:
-    with torch.inference_mode():
-        return torch.cat([network(part) for part in frames.split(256)])
 
 
 def _write_qcdq(network: nn.Module, path: Path, metadata: dict[str, str]) -> None:
@@ -107,7 +88,7 @@ def _check_agreement(network: nn.Module, path: Path, run: Run) -> dict:
     for preset in presets:
         for _, frames, _ in every_pair(preset, frames_per_pair, AGREEMENT_SEED, torch.device("cpu")):
             ready = normalise(frames, run.normalise)
-            ours = _logits(network, ready).numpy()
+            ours = logits_of(network, ready).numpy()
             theirs = np.concatenate([session.run(None, {"iq": part.numpy()})[0] for part in ready.split(256)])
             count += len(ours)
             different += int((ours.argmax(1) != theirs.argmax(1)).sum())
@@ -134,17 +115,6 @@ def _test_parts(run: Run, preset: str) -> Iterator[Part]:
         return
     for index, frames, snr in every_pair(preset, TEST_FRAMES_PER_PAIR, TEST_SEED, torch.device("cpu")):
         yield Part(frames.numpy(), np.full(len(frames), index), snr.numpy())
-
-
-def _noise_confidence(network: nn.Module, run: Run, temperature: float) -> dict:
-    """How sure the network is of windows that hold nothing but noise: quantiles of the confidence."""
-    generator = torch.Generator().manual_seed(TEST_SEED)
-    noise = torch.randn(2000, 2, FRAME, generator=generator) * math.sqrt(
-        0.5
-    )  # power 1, as the presets without scaling have
-    noise = normalise(noise, run.normalise)
-    confidence = torch.softmax(_logits(network, noise) / temperature, 1).max(1).values
-    return {q: round(float(confidence.quantile(float(q))), 4) for q in ("0.5", "0.95", "0.99")}
 
 
 def _commands(content: dict, run: Run, checkpoint: str) -> str:
@@ -194,7 +164,7 @@ def export(checkpoint: Path, out: Path) -> list[Path]:
     run = run_from_mapping(content["run"])
     network = _exportable(content, run)
     frames, classes = validation_frames(run, torch.device("cpu"))
-    temperature = fit_temperature(_logits(network, frames), classes)
+    temperature = fit_temperature(logits_of(network, frames), classes)
     targets = [out.with_name(out.name + suffix) for suffix in (".onnx", ".qonnx.onnx", ".json")]
     make_folder(out.parent)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder, warnings.catch_warnings():
@@ -202,6 +172,7 @@ def export(checkpoint: Path, out: Path) -> list[Path]:
         qcdq, qonnx, card = (Path(folder) / target.name for target in targets)
         export_qonnx(network, args=torch.zeros(1, 2, FRAME), export_path=str(qonnx))
         costs = cost(qonnx)
+        rejection = rejection_of(network, run, temperature)
         metadata = {
             "amc.classes": json.dumps(list(run.classes)),
             "amc.window": str(FRAME),
@@ -212,10 +183,14 @@ def export(checkpoint: Path, out: Path) -> list[Path]:
             "amc.trained_on": ", ".join(run.presets(outliers=False)),
             "amc.version": FORMAT_VERSION,
         }
+        if rejection:
+            metadata["amc.rejection"] = json.dumps({key: rejection[key] for key in ("score", "threshold")})
         _write_qcdq(network, qcdq, metadata)
         agreement = _check_agreement(network, qcdq, run)
         text = _card(content, run, qcdq, costs, temperature, agreement)
-        text["noise_confidence_quantiles"] = _noise_confidence(network, run, temperature)
+        text["rejection"] = rejection
+        text["by_condition"] = by_condition(network, run)
+        text["noise_confidence_quantiles"] = noise_confidence(network, run, temperature)
         text["command"] = _commands(content, run, checkpoint.name)
         card.write_text(json.dumps(text, indent=1) + "\n")
         for source, target in zip((qcdq, qonnx, card), targets, strict=True):

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Frames of no class in training, and networks that begin with the features of one of other classes."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
+from gnuradio.amc import load_model
 
 from tests.helpers.tiny_runs import same
+from training import examine, export
 from training.batches import OUTLIER, Batches, validation_frames
-from training.config import Source
+from training.config import Source, Stage
 from training.errors import TrainingError
 from training.export import _samples_per_symbol
-from training.networks import output_layer
+from training.networks import Bits, output_layer
 from training.signals import PRESETS
 from training.train import Trainer, read_checkpoint, train
 
@@ -21,7 +24,9 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def exposed(run):
     others = Source("others", share=0.5, snr=(10, 30), outliers=True)
-    return replace(run, name="exposed", sources=(*run.sources, others), batch=6, frames_per_epoch=96, stages=run.stages[:1])
+    return replace(
+        run, name="exposed", sources=(*run.sources, others), batch=6, frames_per_epoch=96, stages=run.stages[:1]
+    )
 
 
 def test_a_batch_has_its_share_of_outliers(exposed):
@@ -46,7 +51,9 @@ def test_outliers_are_no_class_of_the_run(run, exposed):
 
 def test_training_with_outliers_makes_the_network_less_sure_of_them(exposed, tmp_path):
     """Beside a network that was never shown any; both are trained for a moment only."""
-    longer = replace(exposed, stages=(replace(exposed.stages[0], frames=6000, rate=1e-2),), batch=30, frames_per_epoch=6000)
+    longer = replace(
+        exposed, stages=(replace(exposed.stages[0], frames=6000, rate=1e-2),), batch=30, frames_per_epoch=6000
+    )
     blind = replace(longer, sources=longer.sources[:1], name="blind")
     frames = Batches(longer, CPU).batch(longer.sources[1:], 10_000)[0]
     sure = {}
@@ -87,3 +94,28 @@ def test_a_network_of_other_classes_begins_with_the_features(run, tmp_path):
     trainer.load_network(child.stages[0].bits, content["network"])
     assert last == f"{output_layer(trainer.network)}.weight"
     assert same(trainer.network.state_dict(), content["network"])
+
+
+def test_what_is_exported_rejects_and_its_card_says_how_well(exposed, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "TEST_FRAMES_PER_PAIR", 1)
+    monkeypatch.setattr(export, "AGREEMENT_FRAMES", 600)
+    monkeypatch.setattr(examine, "REJECTION_FRAMES_PER_PAIR", 2)
+    monkeypatch.setattr(examine, "CONDITION_FRAMES", 2)
+    quantised = replace(
+        exposed,
+        network="strided",
+        normalise="unit_power",
+        sources=(Source("wild", share=1.0, snr=(0, 30)), exposed.sources[1]),
+        stages=(Stage("quantised", frames=96, rate=1e-3, bits=Bits(8, 4, 5)),),
+    )
+    checkpoint = train(quantised, tmp_path / quantised.name)
+    export.export(checkpoint, tmp_path / "models" / "exposed")
+    card = json.loads((tmp_path / "models" / "exposed.json").read_text())
+    rejection = card["rejection"]
+    assert set(rejection["test"]["unknown_or_noise"]) == {"OFDM", "chirp", "FSK", "carrier", "white noise"}
+    assert set(card["test"]["presets"]) == {"wild"}
+    assert set(card["by_condition"]["wild"]) == {"samples_per_symbol", "carrier_offset"}
+    model = load_model(tmp_path / "models" / "exposed.onnx")
+    assert (model.rejection.score, model.rejection.threshold) == (rejection["score"], rejection["threshold"])
+    assert model.runtime.name == "native"
+    assert model.classes[-1] == "noise"

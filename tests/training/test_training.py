@@ -16,6 +16,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from tests.helpers.tiny_runs import CONFIG, Killed, same
 from training import export
 from training.__main__ import main
+from training.calibration import fit_temperature
 from training.config import run_from_mapping
 from training.cost import cost
 from training.errors import TrainingError
@@ -315,7 +316,7 @@ def test_the_temperature_undoes_a_known_one():
     generator = torch.Generator().manual_seed(0)
     logits = 6 * torch.randn(20_000, 5, generator=generator)
     classes = torch.multinomial(torch.softmax(logits / 3, 1), 1, generator=generator)[:, 0]
-    assert export.fit_temperature(logits, classes) == pytest.approx(3.0, rel=0.05)
+    assert fit_temperature(logits, classes) == pytest.approx(3.0, rel=0.05)
 
 
 # --- mistakes -------------------------------------------------------------------------------------

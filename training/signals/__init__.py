@@ -3,7 +3,7 @@
 
 from .constellations import CLASSES
 from .generator import SNR_LABELS, generate
-from .presets import PRESETS, Preset
+from .presets import NOISE, PRESETS, Preset
 from .spectrum import FRAME
 
-__all__ = ["CLASSES", "FRAME", "PRESETS", "SNR_LABELS", "Preset", "generate"]
+__all__ = ["CLASSES", "FRAME", "NOISE", "PRESETS", "SNR_LABELS", "Preset", "generate"]

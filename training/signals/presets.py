@@ -16,6 +16,8 @@ from torch import Tensor
 
 from .constellations import CLASSES, CONSTELLATIONS, rotated
 
+NOISE = "noise"  # the class of frames without a signal
+
 # --- laws that a number is drawn from -------------------------------------------------------------
 
 
@@ -275,7 +277,7 @@ _WILD = Preset(
         "AM-DSB-SC": Amplitude(_SOUND, fixed(1.0), carrier_level=0.0),
         "FM": Frequency(_SOUND, centre=0.0, deviation=LogUniform(0.005, 0.12)),
         "GMSK": MinimumShift(bandwidth_time=Uniform(0.2, 0.5), index=Uniform(0.45, 0.7)),
-        "noise": Silence(),
+        NOISE: Silence(),
     },
     multipath=Multipath(
         share=0.5, paths=4, delay_spread=LogUniform(0.3, 6.0), k_factor_db=Choice((-60.0, 0.0, 6.0, 12.0))
@@ -292,7 +294,7 @@ _WILD = Preset(
     dc_offset=Normal(0.03),
     level_db=Uniform(-35.0, -6.0),
     quantiser_bits=Choice((0, 8)),
-    classes=(*CLASSES, "noise"),
+    classes=(*CLASSES, NOISE),
 )
 
 PRESETS = {
