@@ -149,11 +149,102 @@ HWY_INLINE void RoundPairs(V first, V second, const RoundingVectors& round, uint
 }
 #endif
 
-void RoundedRow(const uint8_t* codes, const Tap* taps, size_t count, size_t length, size_t pool,
-                const Rounding& rounding, int16_t* sums, uint8_t* made) {
+// x86 adds the products of two neighbouring bytes at once, unsigned by signed: of two taps, each with half the loads and
+// sums. It saturates where two products leave 16 bits, which they cannot where the whole sum never does.
+#define AMC_HAS_PAIRS (HWY_ARCH_X86 && HWY_TARGET <= HWY_SSSE3)
+
+#if AMC_HAS_PAIRS
+using D8 = hn::ScalableTag<uint8_t>;
+using V8 = hn::Vec<D8>;
+using D16 = hn::ScalableTag<int16_t>;
+using V16 = hn::Vec<D16>;
+
+HWY_INLINE V16 PairProducts(V8 codes, V16 weights) {
+#if HWY_TARGET <= HWY_AVX3
+    return V16{_mm512_maddubs_epi16(codes.raw, weights.raw)};
+#elif HWY_TARGET <= HWY_AVX2
+    return V16{_mm256_maddubs_epi16(codes.raw, weights.raw)};
+#else
+    return V16{_mm_maddubs_epi16(codes.raw, weights.raw)};
+#endif
+}
+
+// Sums of kVectors vectors of codes. Of each, "low" has those of the lower half of every block of 16 codes, and "high"
+// those of the upper half.
+template <size_t kVectors>
+HWY_INLINE void SumPairs(const uint8_t* HWY_RESTRICT codes, const PairTap* taps, size_t count, V16* low, V16* high) {
+    const D8 d8;
+    const D16 d16;
+    for (size_t v = 0; v < kVectors; ++v) low[v] = high[v] = hn::Zero(d16);
+    for (size_t i = 0; i < count; ++i) {
+        const auto weights = hn::BitCast(d16, hn::Set(hn::ScalableTag<int32_t>(), taps[i].weights));
+        for (size_t v = 0; v < kVectors; ++v) {
+            const auto first = hn::LoadU(d8, codes + taps[i].first + v * hn::Lanes(d8));
+            const auto second = hn::LoadU(d8, codes + taps[i].second + v * hn::Lanes(d8));
+            low[v] = hn::Add(low[v], PairProducts(hn::InterleaveLower(first, second), weights));
+            high[v] = hn::Add(high[v], PairProducts(hn::InterleaveUpper(d8, first, second), weights));
+        }
+    }
+}
+
+// Codes of a vector of sums, in order.
+HWY_INLINE void RoundBlocks(V16 low, V16 high, const RoundingVectors& round, uint8_t* HWY_RESTRICT made) {
+    const D8 d8;
+    HWY_ALIGN static constexpr uint8_t kOrder[16] = {0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15};
+    const auto codes = hn::Or(round(low), hn::ShiftLeft<8>(round(high)));
+    hn::StoreU(hn::TableLookupBytes(hn::BitCast(d8, codes), hn::LoadDup128(d8, kOrder)), d8, made);
+}
+
+// The same of pools of two: the larger of each pair of lanes is left in its even lane of "low" and in its odd lane of
+// "high", so that one rounding serves both.
+HWY_INLINE void RoundPooledBlocks(V16 low, V16 high, const RoundingVectors& round, uint8_t* HWY_RESTRICT made) {
+    const D8 d8;
+    const D16 d16;
+    const hn::ScalableTag<uint32_t> d32;
+    const hn::ScalableTag<uint64_t> d64;
+    HWY_ALIGN static constexpr uint8_t kOrder[16] = {0, 4, 8, 12, 2, 6, 10, 14, 0, 4, 8, 12, 2, 6, 10, 14};
+    const auto even = hn::Max(low, hn::BitCast(d16, hn::ShiftRight<16>(hn::BitCast(d32, low))));
+    const auto odd = hn::Max(high, hn::BitCast(d16, hn::ShiftLeft<16>(hn::BitCast(d32, high))));
+    const auto codes = hn::TableLookupBytes(hn::BitCast(d8, round(hn::OddEven(odd, even))), hn::LoadDup128(d8, kOrder));
+#if HWY_TARGET <= HWY_AVX2
+    const auto halves = hn::BitCast(d64, codes);
+    hn::StoreU(hn::LowerHalf(hn::ConcatEven(d64, halves, halves)), hn::Half<decltype(d64)>(), reinterpret_cast<uint64_t*>(made));
+#else
+    hn::StoreU(hn::LowerHalf(hn::BitCast(d64, codes)), hn::Half<decltype(d64)>(), reinterpret_cast<uint64_t*>(made));
+#endif
+}
+
+template <size_t kVectors>
+HWY_INLINE void PairTile(const uint8_t* codes, const PairTap* taps, size_t count, size_t pool,
+                         const RoundingVectors& round, uint8_t* HWY_RESTRICT made) {
+    V16 low[kVectors], high[kVectors];
+    SumPairs<kVectors>(codes, taps, count, low, high);
+    const size_t lanes = hn::Lanes(D8());
+    for (size_t v = 0; v < kVectors; ++v) {
+        if (pool == 2) {
+            RoundPooledBlocks(low[v], high[v], round, made + v * lanes / 2);
+        } else {
+            RoundBlocks(low[v], high[v], round, made + v * lanes);
+        }
+    }
+}
+#endif
+
+void RoundedRow(const uint8_t* codes, const Tap* taps, size_t count, const PairTap* pairs, size_t pair_count,
+                size_t length, size_t pool, const Rounding& rounding, int16_t* sums, uint8_t* made) {
     const hn::ScalableTag<int16_t> d;
     const hn::Rebind<uint8_t, decltype(d)> d8;
     const RoundingVectors round(rounding);
+#if AMC_HAS_PAIRS
+    // In a row of half a vector's codes half of the work would be for nothing.
+    if (pair_count != 0 && pool <= 2 && length > hn::Lanes(d)) {
+        const size_t lanes = hn::Lanes(D8());
+        size_t t = 0;
+        for (; t + lanes < length; t += 2 * lanes) PairTile<2>(codes + t, pairs, pair_count, pool, round, made + t / pool);
+        if (t < length) PairTile<1>(codes + t, pairs, pair_count, pool, round, made + t / pool);
+        return;
+    }
+#endif
 #if HWY_TARGET != HWY_SCALAR
     if (pool == 2) {
         ForTiles<int16_t>(length, [&](auto vectors, size_t t) HWY_ATTR {
@@ -172,6 +263,8 @@ void RoundedRow(const uint8_t* codes, const Tap* taps, size_t count, size_t leng
         hn::StoreU(hn::DemoteTo(d8, round(hn::LoadU(d, sums + t))), d8, made + t);
     }
 }
+
+#undef AMC_HAS_PAIRS
 
 // AVX-512 and what goes beyond it. Highway has no sums of four products of bytes everywhere; what the processor has is
 // asked when the kernel is.
@@ -344,9 +437,23 @@ void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, 
     (codes, taps.data(), taps.size(), length, pool, limits.data(), limits.size(), sums, made);
 }
 
-void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool, const Rounding& rounding,
-             int16_t* sums, uint8_t* made) {
-    HWY_DYNAMIC_DISPATCH(RoundedRow)(codes, taps.data(), taps.size(), length, pool, rounding, sums, made);
+void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, const std::vector<PairTap>& pairs, size_t length,
+             size_t pool, const Rounding& rounding, int16_t* sums, uint8_t* made) {
+    HWY_DYNAMIC_DISPATCH(RoundedRow)
+    (codes, taps.data(), taps.size(), pairs.data(), pairs.size(), length, pool, rounding, sums, made);
+}
+
+std::vector<PairTap> InPairs(const std::vector<Tap>& taps) {
+    const auto fits = [](const Tap& tap) { return tap.weight == static_cast<int8_t>(tap.weight); };
+    std::vector<PairTap> pairs;
+    if (!std::all_of(taps.begin(), taps.end(), fits)) return pairs;
+    for (size_t i = 0; i < taps.size(); i += 2) {
+        const Tap& first = taps[i];
+        const Tap second = i + 1 < taps.size() ? taps[i + 1] : Tap{first.offset, 0};
+        const auto both = static_cast<uint32_t>(first.weight & 0xff) | static_cast<uint32_t>(second.weight & 0xff) << 8;
+        pairs.push_back({first.offset, second.offset, static_cast<int32_t>(both | both << 16)});
+    }
+    return pairs;
 }
 
 QuadKernel QuadKernelInUse() { return HWY_DYNAMIC_DISPATCH(QuadKernelHere)(); }

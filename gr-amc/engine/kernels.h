@@ -19,6 +19,16 @@ struct Tap {
     int32_t weight;
 };
 
+// Two taps, one of which may weigh nothing; "weights" has both as bytes, the first one lowest, and both again.
+struct PairTap {
+    int32_t first;
+    int32_t second;
+    int32_t weights;
+};
+
+// The taps two by two; nothing where a weight does not fit a byte.
+std::vector<PairTap> InPairs(const std::vector<Tap>& taps);
+
 // Four weights, of which one at least is not zero, for the four codes of each place from "offset" bytes on.
 struct QuadTap {
     int32_t offset;
@@ -46,9 +56,9 @@ void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, 
 void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool,
              const std::vector<int32_t>& limits, int32_t* sums, uint8_t* made);
 
-// The same in fixed point.
-void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool, const Rounding& rounding,
-             int16_t* sums, uint8_t* made);
+// The same in fixed point. "pairs" are the taps two by two, or nothing.
+void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, const std::vector<PairTap>& pairs, size_t length,
+             size_t pool, const Rounding& rounding, int16_t* sums, uint8_t* made);
 
 // Codes of up to four outputs side by side, as the next layer's taps take them: made[4 * t + o] is what MakeRow gives for
 // output o. The pool is 1 or 2. Writes up to kQuadOverrun places behind the last one. Reads as far behind as MakeRow.

@@ -212,6 +212,7 @@ void Network::Add(const Convolution& layer) {
         } else {
             made.limits16.push_back(Limits<int16_t>(begin, levels));
             made.roundings.push_back(FindRounding(made.limits16[o], least, most));
+            made.pairs.push_back(InPairs(made.taps[o]));
         }
     }
     if (!made.linear) {
@@ -267,7 +268,7 @@ void Network::MakeRow(const Layer& layer, size_t output, const uint8_t* codes, s
     if (layer.wide) {
         amc::MakeRow(codes, taps, sums, layer.pool, layer.limits32[output], scratch.sums32.data(), made);
     } else if (const auto& rounding = layer.roundings[output]) {
-        amc::MakeRow(codes, taps, sums, layer.pool, *rounding, scratch.sums16.data(), made);
+        amc::MakeRow(codes, taps, layer.pairs[output], sums, layer.pool, *rounding, scratch.sums16.data(), made);
     } else {
         amc::MakeRow(codes, taps, sums, layer.pool, layer.limits16[output], scratch.sums16.data(), made);
     }

@@ -99,6 +99,7 @@ class Network {
 
     struct Layer {
         std::vector<std::vector<Tap>> taps;  // for each output
+        std::vector<std::vector<PairTap>> pairs;  // the same, for sums of 16 bits
         std::vector<std::vector<int16_t>> limits16;
         std::vector<std::optional<Rounding>> roundings;  // where one does what counting limits16 does
         std::vector<std::vector<int32_t>> limits32;
