@@ -36,6 +36,11 @@ SCORES = {
 }
 
 
+# Log-likelihood ratio from which on an average begins anew: for windows of one signal that is reached about once in
+# e^CHANGE_EVIDENCE of them.
+CHANGE_EVIDENCE = 10.0
+
+
 @dataclass(frozen=True)
 class Rejection:
     """A window whose ``score``, one of SCORES, lies below ``threshold`` is none of the model's classes."""
@@ -54,7 +59,9 @@ class Averages(NamedTuple):
 class Decider:
     """Keeps the log-probabilities and scores of the last windows and names the class of their mean.
 
-    ``average`` windows are averaged (fewer after ``restart``). A class whose probability is below
+    ``average`` windows are averaged, fewer after ``restart`` and after a change of the signal: where the windows since
+    some moment speak so much more for another class than for that of the average (E. Page, "Continuous Inspection
+    Schemes", Biometrika 1954), the average goes on with those alone. A class whose probability is below
     ``threshold`` is UNKNOWN, and so is what ``rejection`` says is none of the classes; with a threshold of
     zero nothing is. Raises AmcError for settings out of range.
     """
@@ -92,27 +99,47 @@ class Decider:
 
     def restart(self) -> None:
         """Forgets the windows so far: what follows is another signal."""
-        self._history = np.empty((0, len(self.classes) + 1))
+        count = len(self.classes)
+        self._history = np.empty((0, count + 1))
+        self._evidence, self._evidence_age = np.zeros(count), np.zeros(count, np.int64)
 
     def averages(self, logits: np.ndarray) -> Averages:
         """For each of the consecutive windows of ``logits`` (n, C)."""
-        count = self.average
         scaled = logits.astype(np.float64) / self.temperature
         # Log-probabilities, and the score as one more column.
         fresh = np.zeros((len(scaled), scaled.shape[1] + 1))
         np.subtract(scaled, log_sum_exp(scaled), out=fresh[:, :-1])
         if self.rejection:
             fresh[:, -1] = SCORES[self.rejection.score](scaled)
-        held = self._history[max(0, len(self._history) - count + 1) :]
+        if self.average == 1:
+            self._history = self._history[:0]  # which would be out of date when the average becomes longer again
+            return Averages(np.exp(fresh[:, :-1]).astype(np.float32), fresh[:, -1])
+        held = self._history[max(0, len(self._history) - self.average + 1) :]
         values = np.concatenate((held, fresh))
-        self._history = values[max(0, len(values) - count + 1) :]
-        if count == 1:
-            return Averages(np.exp(values[:, :-1]).astype(np.float32), values[:, -1])
         sums = np.concatenate((np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)))
+        begins = self._begins(values[:, :-1], sums[:, :-1], len(held))
         ends = np.arange(len(held), len(values)) + 1
-        begins = np.maximum(0, ends - count)
         means = (sums[ends] - sums[begins]) / (ends - begins)[:, None]
+        self._history = values[begins[-1] :] if len(begins) else values
         return Averages(np.exp(log_softmax(means[:, :-1], 1.0)).astype(np.float32), means[:, -1])
+
+    def _begins(self, values: np.ndarray, sums: np.ndarray, first: int) -> np.ndarray:
+        """Where the average begins of each window from ``first`` on: int64; ``sums[n]`` is of ``values[:n]``."""
+        begins = np.empty(len(values) - first, np.int64)
+        begin = 0
+        for end in range(first, len(values)):
+            if end > begin:
+                held = int((sums[end] - sums[begin]).argmax())
+                evidence = np.maximum(self._evidence + values[end] - values[end, held], 0.0)
+                self._evidence_age = np.where(evidence > 0, self._evidence_age + 1, 0)
+                other = int(evidence.argmax())
+                if evidence[other] > CHANGE_EVIDENCE:
+                    begin = max(begin, end + 1 - int(self._evidence_age[other]))
+                    evidence, self._evidence_age = np.zeros_like(evidence), np.zeros_like(self._evidence_age)
+                self._evidence = evidence
+            begin = max(begin, end + 1 - self.average)
+            begins[end - first] = begin
+        return begins
 
     def labels(self, averages: Averages) -> list[str]:
         """Name of the most probable class, or UNKNOWN, for each window."""

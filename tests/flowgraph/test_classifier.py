@@ -188,12 +188,19 @@ def test_tags_beyond_belief_are_ignored(model, strange):
     assert run.block.error is None
 
 
-def test_the_average_begins_anew_at_a_tag(model):
+def test_the_average_begins_anew_at_a_tag(tmp_path):
+    # So unsure of single windows that it does not see the change by itself.
+    model = str(write_model(tmp_path / "unsure.onnx", margin=1.0))
     samples = np.concatenate([steps(*[HIGH] * 4), steps(*[LOW] * 4)])
     joined = Run(samples, model=model, average=4).names
     parted = Run(samples, tags=[rx_time(4096, 1, 0.0)], model=model, average=4).names
     assert joined[4] != "LOW"
     assert parted == ["HIGH"] * 4 + ["LOW"] * 4
+
+
+def test_the_average_begins_anew_where_the_signal_changes(model):
+    samples = np.concatenate([steps(*[HIGH] * 4), steps(*[LOW] * 4)])
+    assert Run(samples, model=model, average=4).names == ["HIGH"] * 4 + ["LOW"] * 4
 
 
 # --- what is left out -----------------------------------------------------------------------------

@@ -27,7 +27,8 @@ def softmax(values):
     seed=st.integers(0, 1000),
 )
 def test_average_is_the_geometric_mean_of_the_last_windows(average, temperature, pieces, seed):
-    logits = np.random.default_rng(seed).normal(scale=3, size=(sum(pieces), 3)).astype(np.float32)
+    # Too little contrast for a change of the signal: 35 windows are not enough to pass it.
+    logits = np.random.default_rng(seed).uniform(0, 0.05, size=(sum(pieces), 3)).astype(np.float32)
     decider = Decider(CLASSES, temperature, average, 0.0)
     parts = np.split(logits, np.cumsum(pieces)[:-1])
     given_out = np.concatenate([decider.averages(part).probabilities for part in parts])
@@ -44,6 +45,40 @@ def test_restart_forgets():
     decider.averages(logits[:1])
     decider.restart()
     assert decider.labels(decider.averages(logits[1:])) == ["B"]
+
+
+def windows_of(truth, generator, contrast):
+    """Logits of windows of the classes ``truth`` (n,), which speak for them by ``contrast`` on average."""
+    return (contrast * np.eye(3)[truth] + generator.normal(size=(len(truth), 3))).astype(np.float32)
+
+
+@given(st.integers(0, 1000), st.lists(st.integers(1, 40), min_size=1, max_size=6))
+def test_a_change_of_the_signal_begins_the_average_anew(seed, pieces):
+    """A hundred windows of one class, then of another: the label follows at once, as if there had been none before."""
+    truth = np.repeat([0, 2], 100)
+    logits = windows_of(truth, np.random.default_rng(seed), 6.0)
+    decider = Decider(CLASSES, 1.0, 64, 0.0)
+    parts = np.split(logits, np.cumsum(pieces))
+    averages_of = np.concatenate([decider.averages(part).probabilities for part in parts])
+    whole = Decider(CLASSES, 1.0, 64, 0.0).averages(logits).probabilities
+    np.testing.assert_allclose(averages_of, whole, rtol=1e-4, atol=1e-7)
+    named = whole.argmax(axis=1)
+    assert (named[:100] == 0).all()
+    assert (named[105:] == 2).all()
+    # Nothing of the first signal is left in the average.
+    alone = Decider(CLASSES, 1.0, 64, 0.0).averages(logits[100:]).probabilities
+    np.testing.assert_allclose(whole[110:], alone[10:], rtol=0.2, atol=1e-3)
+
+
+def test_one_signal_is_averaged_to_the_end():
+    """Windows that are often taken for another class, ten thousand of them: the average is not interrupted."""
+    generator = np.random.default_rng(3)
+    noisy = windows_of(np.zeros(10_000, int), generator, 1.0)
+    # What a calibrated network says of such windows is how probable each class is, given what it sees.
+    single = noisy.argmax(axis=1)
+    assert np.mean(single != 0) > 0.2
+    named = Decider(CLASSES, 1.0, 64, 0.0).averages(noisy).probabilities.argmax(axis=1)
+    assert (named[64:] == 0).all()
 
 
 def test_a_smaller_average_takes_effect_at_once():
@@ -75,6 +110,7 @@ def test_huge_logits_do_not_overflow():
 @pytest.mark.parametrize("score", ["max_probability", "max_logit", "energy"])
 def test_scores_are_those_of_their_papers_averaged_over_windows(score):
     logits = np.random.default_rng(1).normal(scale=3, size=(9, 3)).astype(np.float32)
+    logits[:, 0] += 20  # one signal throughout
     scaled = logits.astype(float) / 2.0
     whole = {
         "max_probability": np.log([max(softmax(row)) for row in scaled]),
