@@ -15,12 +15,17 @@ from .runtime import Runtime, open_runtime
 from .windows import LONGEST_WINDOW, checked_count
 
 DEFAULT_MODEL = "vgg10-w4a4-first"
+DEFAULT_SAMPLES_PER_SYMBOL = 8.0
+MOST_SAMPLES_PER_SYMBOL = 1000
 MODELS = Path(__file__).parent / "models"
 
 
 @dataclass(frozen=True)
 class Model:
-    """An opened model: what it expects, what it answers, and ``run``."""
+    """An opened model: what it expects, what it answers, and ``run``.
+
+    ``samples_per_symbol`` are the fewest and the most that it was trained for.
+    """
 
     path: Path
     classes: tuple[str, ...]
@@ -29,6 +34,7 @@ class Model:
     temperature: float
     rejection: Rejection | None
     runtime: Runtime
+    samples_per_symbol: tuple[float, float] = (DEFAULT_SAMPLES_PER_SYMBOL, DEFAULT_SAMPLES_PER_SYMBOL)
 
     def start(self, batch: np.ndarray) -> Callable[[], np.ndarray]:
         """Begins ``run``; what is returned waits for the logits. Both raise AmcError."""
@@ -73,14 +79,15 @@ def load_model(
     window: int = 0,
     normalise: str = "",
     temperature: float = 0.0,
+    samples_per_symbol: str = "",
     runtime: str = "auto",
     threads: int = 1,
 ) -> Model:
     """Opens a released model by name ("" is the default one) or any ONNX file (N, 2, L) -> (N, C) by path.
 
-    ``classes``, ``window``, ``normalise`` and ``temperature`` win over the file's ``amc.*`` metadata
-    where given (neither empty nor zero); a temperature that is given ends the file's rejection of what is none of its
-    classes. Raises AmcError when anything is missing or does not fit.
+    ``classes``, ``window``, ``normalise``, ``temperature`` and ``samples_per_symbol`` (such as "8" or "2..16") win
+    over the file's ``amc.*`` metadata where given (neither empty nor zero); a temperature that is given ends the file's
+    rejection of what is none of its classes. Raises AmcError when anything is missing or does not fit.
     """
     path = _find(str(name_or_path))
     session = open_runtime(path, runtime, checked_count("threads", threads, 1024))
@@ -91,7 +98,8 @@ def load_model(
         raise AmcError(f"the normalisation '{kind}' of model {path} is unknown; choose one of {', '.join(KINDS)}.")
     # The file's threshold was measured with the file's temperature.
     rejection = None if temperature else _rejection(path, session)
-    model = Model(path, names, length, kind, _temperature(path, session, temperature), rejection, session)
+    symbols = _samples_per_symbol(path, session, samples_per_symbol)
+    model = Model(path, names, length, kind, _temperature(path, session, temperature), rejection, session, symbols)
     # One window of zeros finds a model that cannot run here before a flowgraph starts.
     model.run(np.zeros((1, 2, length), np.float32))
     return model
@@ -161,3 +169,20 @@ def _rejection(path: Path, session: Runtime) -> Rejection | None:
             f"{', '.join(SCORES)}, and a threshold: export the model again."
         )
     return rejection
+
+
+def _samples_per_symbol(path: Path, session: Runtime, given: str) -> tuple[float, float]:
+    text = given or session.metadata.get("amc.sample_per_symbol", "")
+    if not text:
+        return DEFAULT_SAMPLES_PER_SYMBOL, DEFAULT_SAMPLES_PER_SYMBOL
+    first, _, last = text.partition("..")
+    try:
+        low, high = float(first), float(last or first)
+    except ValueError:
+        low = high = 0.0
+    if not 1 <= low <= high <= MOST_SAMPLES_PER_SYMBOL:
+        raise AmcError(
+            f"the samples per symbol of model {path} are '{text}'; they must be a number from 1 to "
+            f"{MOST_SAMPLES_PER_SYMBOL}, or two such as 2..16."
+        )
+    return low, high

@@ -52,6 +52,13 @@ def test_settings_win_over_metadata(tmp_path):
     assert (model.classes, model.normalise, model.temperature) == (("x", "y", "z"), "none", 2.0)
 
 
+@pytest.mark.parametrize(("text", "expected"), [("8", (8, 8)), ("2..16", (2, 16)), ("4.5", (4.5, 4.5)), ("", (8, 8))])
+def test_samples_per_symbol(tmp_path, text, expected):
+    path = write_model(tmp_path / "m.onnx", sample_per_symbol=text)
+    assert load_model(path).samples_per_symbol == expected
+    assert load_model(path, samples_per_symbol="3..5").samples_per_symbol == (3, 5)
+
+
 def test_a_third_party_model_needs_only_its_classes(tmp_path):
     path = write_model(tmp_path / "m.onnx", metadata={}, input_name="x", output_name="y")
     model = load_model(path, classes=DEFAULT_CLASSES)
@@ -178,6 +185,10 @@ def test_unusable_class_list(tmp_path, text):
         ({"amc.temperature": "0"}, "must be above zero"),
         ({"amc.temperature": "-1"}, "must be above zero"),
         ({"amc.temperature": "nan"}, "must be above zero"),
+        *(
+            ({"amc.sample_per_symbol": text}, "they must be a number from 1 to 1000, or two such as 2..16")
+            for text in ("many", "16..2", "0", "nan", "2..inf", "..8", "2..4..8")
+        ),
     ],
 )
 def test_unusable_metadata(tmp_path, metadata, part):

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes of one signal in a capture what a model was trained for: at 0 Hz, filtered, at its samples per symbol."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from scipy.signal import firwin, kaiserord, upfirdn
+
+from .bands import Band
+from .errors import AmcError
+from .model import DEFAULT_SAMPLES_PER_SYMBOL
+from .symbol_rate import SymbolRate, estimate_symbol_rate
+
+# A root raised cosine of roll-off 0.35 holds 99 % of its power in so many symbol rates.
+BANDWIDTH_PER_SYMBOL_RATE = 1.17
+_PASSED = 1.3  # bandwidths that the filter leaves as they are
+_STOPPED = 2.0  # bandwidths, beyond which it takes away
+_ATTENUATION = 60.0  # dB
+_NARROWEST_TRANSITION = 0.02  # cycles per sample
+_MOST_PHASES = 256
+_RATE_TOLERANCE = 1e-3  # far within what a model has to bear
+_SHORTEST_PIECE = 4096
+_ANALYSIS_BAND = 0.25  # cycles per sample, for the symbol rate
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a signal is conditioned: ``centre`` is brought to 0, what is beyond ``bandwidth`` is filtered off (both in
+    cycles per sample), and ``interpolation`` samples come out for every ``decimation`` that go in.
+    """
+
+    centre: float
+    bandwidth: float
+    interpolation: int
+    decimation: int
+
+    @property
+    def ratio(self) -> Fraction:
+        """Samples out for a sample in."""
+        return Fraction(self.interpolation, self.decimation)
+
+
+def make_plan(
+    centre: float,
+    bandwidth: float,
+    symbol_rate: float | None = None,
+    samples_per_symbol: tuple[float, float] = (DEFAULT_SAMPLES_PER_SYMBOL, DEFAULT_SAMPLES_PER_SYMBOL),
+) -> Plan:
+    """The plan for a band, and its symbol rate in cycles per sample where there is one.
+
+    ``samples_per_symbol`` is the range that the model knows, of which the number nearest to 8 is aimed at. Without a
+    symbol rate the band is taken for a linear modulation of roll-off 0.35. Raises AmcError for a band or rate that
+    no capture can have.
+    """
+    if not (-0.5 <= centre <= 0.5 and 0 < bandwidth <= 1):
+        raise AmcError(
+            f"a band of {bandwidth:g} at {centre:g} cycles per sample is outside the capture; its centre must be from "
+            "-0.5 to 0.5, its bandwidth above 0 and at most 1."
+        )
+    rate = bandwidth / BANDWIDTH_PER_SYMBOL_RATE if symbol_rate is None else symbol_rate
+    if not 0 < rate <= 1:
+        raise AmcError(f"a symbol rate of {rate:g} cycles per sample is impossible; it must be above 0 and at most 1.")
+    target = float(np.clip(DEFAULT_SAMPLES_PER_SYMBOL, *samples_per_symbol))
+    return Plan(float(centre), float(bandwidth), *_nearest_ratio(target * rate))
+
+
+def _nearest_ratio(ratio: float) -> tuple[int, int]:
+    """The smallest interpolation, with its decimation, that comes near enough."""
+    for interpolation in range(1, _MOST_PHASES + 1):
+        decimation = max(round(interpolation / ratio), 1)
+        if abs(interpolation / decimation / ratio - 1) < _RATE_TOLERANCE:
+            return interpolation, decimation
+    nearest = Fraction(ratio).limit_denominator(_MOST_PHASES)  # above 1: more phases than that cost only memory
+    return nearest.numerator, nearest.denominator
+
+
+class Conditioner:
+    """Carries out a plan on a stream given in pieces of any length.
+
+    Output sample m belongs to input sample m * decimation / interpolation: the filter, of linear phase, is centred
+    on it. Before and after the stream there is silence. What comes out does not depend on how the stream was cut.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._taps, self._reach = _filter(plan)
+        # The output belongs to the middle of the filter, so that must fall on one of the samples that are kept.
+        up, down = plan.interpolation, plan.decimation
+        missing = -2 * self._reach * up % down
+        self._taps = np.concatenate((np.zeros(missing, self._taps.dtype), self._taps))
+        self._skipped = (2 * self._reach * up + missing) // down
+        self._pieces = -(-max(_SHORTEST_PIECE, 8 * self._reach) // down)
+        self._held = np.zeros(self._reach, np.complex64)
+        self._received = self._given = 0
+        self._phase, self._tuned_at, self._frequency = 0.0, 0, plan.centre
+
+    def tune(self, centre: float) -> None:
+        """From the next sample on, ``centre`` (cycles per sample) is brought to 0, without a jump of the phase."""
+        self._phase = self._phase_at(self._received)
+        self._tuned_at, self._frequency = self._received, float(centre)
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """Appends complex64 samples (n,); returns conditioned ones complex64, which are up to a piece behind."""
+        numbers = np.arange(self._received, self._received + len(samples))
+        rotation = np.exp(-2j * np.pi * self._phase_at(numbers)).astype(np.complex64)
+        self._received += len(samples)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._held = np.concatenate((self._held, samples * rotation)).astype(np.complex64, copy=False)
+        length = self._pieces * self.plan.decimation
+        ready = max(0, (len(self._held) - 2 * self._reach) // length)
+        parts = [self._filtered(self._held[n * length : (n + 1) * length + 2 * self._reach]) for n in range(ready)]
+        self._held = self._held[ready * length :].copy()
+        return self._joined(parts)
+
+    def finish(self) -> np.ndarray:
+        """The samples still owed, as the stream has ended."""
+        owed = -(-self._received * self.plan.interpolation // self.plan.decimation) - self._given
+        length = self._pieces * self.plan.decimation + 2 * self._reach
+        parts = []
+        while owed > sum(map(len, parts)):
+            piece = np.zeros(length, np.complex64)
+            available = self._held[:length]
+            piece[: len(available)] = available
+            parts.append(self._filtered(piece))
+            self._held = self._held[self._pieces * self.plan.decimation :]
+        return self._joined(parts)[:owed]
+
+    def _phase_at(self, number):
+        """Cycles by which sample ``number`` is turned back, from 0 to 1."""
+        return (self._phase + self._frequency * (number - self._tuned_at)) % 1.0
+
+    def _filtered(self, piece: np.ndarray) -> np.ndarray:
+        out = upfirdn(self._taps, piece, self.plan.interpolation, self.plan.decimation)
+        return out[self._skipped : self._skipped + self._pieces * self.plan.interpolation]
+
+    def _joined(self, parts: list[np.ndarray]) -> np.ndarray:
+        out = np.concatenate(parts) if parts else np.empty(0, np.complex64)
+        self._given += len(out)
+        return out
+
+
+def _filter(plan: Plan) -> tuple[np.ndarray, int]:
+    """Taps float32 (2 * reach * interpolation + 1,) of the low-pass, and its reach in input samples."""
+    up = plan.interpolation
+    # Neither images above half the rate of the input may pass, nor what would fold at that of the output.
+    end = min(1.0, float(plan.ratio)) / 2
+    passed, stopped = _PASSED * plan.bandwidth / 2, _STOPPED * plan.bandwidth / 2
+    if stopped > end:
+        stopped = max(end, plan.bandwidth / 2 + _NARROWEST_TRANSITION)
+        passed = min(passed, stopped - _NARROWEST_TRANSITION)
+    cutoff = min((passed + stopped) / 2, 0.5)
+    if up == 1 and cutoff >= 0.5 - _NARROWEST_TRANSITION / 2:
+        return np.ones(1, np.float32), 0
+    count, beta = kaiserord(_ATTENUATION, 2 * (stopped - passed) / up)
+    reach = -(-count // (2 * up))
+    taps = firwin(2 * reach * up + 1, cutoff, window=("kaiser", beta), fs=up)
+    return (up * taps).astype(np.float32), reach
+
+
+def measure_symbol_rate(samples: np.ndarray, band: Band) -> SymbolRate:
+    """The symbol rate of the signal in a band of complex64 samples (n,), in cycles per sample of these."""
+    plan = Plan(band.centre, band.bandwidth, *_nearest_ratio(band.bandwidth / _ANALYSIS_BAND))
+    conditioner = Conditioner(plan)
+    signal = np.concatenate((conditioner.push(samples), conditioner.finish()))
+    ratio = float(plan.ratio)
+    found = estimate_symbol_rate(signal, band.bandwidth / ratio)
+    return SymbolRate(found.rate and found.rate * ratio, found.confidence)
