@@ -13,7 +13,9 @@ class Result:
     """One classified window.
 
     ``probabilities`` float32 (classes,); ``power_dbfs`` relative to a complex tone of amplitude 1;
-    ``time`` (whole seconds, fraction) since 1970 of the first sample and ``frequency`` in Hz, or None.
+    ``time`` (whole seconds, fraction) since 1970 of the first sample and ``frequency`` in Hz, or None. ``frequency`` is
+    that of the receiver, or of the signal itself where it was found in a wider capture: then ``bandwidth`` is what it
+    occupies in Hz, and otherwise None.
     """
 
     label: str
@@ -24,6 +26,14 @@ class Result:
     power_dbfs: float
     time: tuple[int, float] | None = None
     frequency: float | None = None
+    bandwidth: float | None = None
+
+    @property
+    def edges(self) -> tuple[float, float] | None:
+        """Lowest and highest frequency in Hz of the signal, None where not known."""
+        if self.frequency is None or self.bandwidth is None:
+            return None
+        return self.frequency - self.bandwidth / 2, self.frequency + self.bandwidth / 2
 
 
 def iso_time(time: tuple[int, float]) -> str:
@@ -51,6 +61,10 @@ def to_json(result: Result, classes: tuple[str, ...]) -> dict:
         content["time"] = iso_time(result.time)
     if result.frequency is not None:
         content["frequency"] = result.frequency
+    if result.bandwidth is not None:
+        content["bandwidth"] = result.bandwidth
+    if result.edges is not None:
+        content["frequency_lower_edge"], content["frequency_upper_edge"] = result.edges
     return content
 
 
@@ -78,6 +92,8 @@ def to_pmt(result: Result):
         fields.append(("time", pmt.make_tuple(pmt.from_uint64(result.time[0]), pmt.from_double(result.time[1]))))
     if result.frequency is not None:
         fields.append(("frequency", pmt.from_double(result.frequency)))
+    if result.bandwidth is not None:
+        fields.append(("bandwidth", pmt.from_double(result.bandwidth)))
     message = pmt.make_dict()
     for name, value in fields:
         message = pmt.dict_add(message, _symbol(name), value)
@@ -98,4 +114,5 @@ def from_pmt(message) -> Result:
         power_dbfs=fields["power"],
         time=fields.get("time"),
         frequency=fields.get("frequency"),
+        bandwidth=fields.get("bandwidth"),
     )
