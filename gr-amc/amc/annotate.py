@@ -10,6 +10,7 @@ too, but for those that an earlier run of this program made.
 import json
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from .report import Result, iso_time
 GENERATOR = "gr-amc"
 SIGMF_VERSION = "1.2.5"
 LONGEST_LABEL = 20
+MOST_WAITING = 1 << 12  # annotations that wait for one that began before them and still goes on
 ANNOTATIONS = ".amc.sigmf-meta"
 _EXTENSION = {"name": "signal", "version": "1.0.0", "optional": True}
 
@@ -144,8 +146,8 @@ def write_annotations(recording: Recording, to: Path | TextIO) -> Iterator[Calla
 class AnnotationWriter:
     """Writes a ``.sigmf-meta`` as results come in, so that its length is no matter of memory.
 
-    Consecutive windows of one label are one annotation where they touch or overlap and lie in one segment.
-    ``add`` takes the results in order; nothing is complete before ``finish``.
+    Consecutive windows of one label are one annotation where they touch or overlap and lie in one segment, and in one
+    band where signals were found. ``add`` takes the results in order; nothing is complete before ``finish``.
     """
 
     def __init__(self, file: TextIO, recording: Recording, place: Place) -> None:
@@ -157,7 +159,8 @@ class AnnotationWriter:
             key=lambda item: item.get("core:sample_start", 0),
             reverse=True,
         )
-        self._run: Run | None = None
+        self._runs: deque[Run] = deque()  # in order of their starts
+        self._latest: dict[tuple[float, float] | None, Run] = {}  # of each band, which may go on
         self._first = True
         file.write('{\n"global": ' + json_text(global_fields(recording, place), 4))
         file.write(',\n"captures": ' + json_text(_captures(recording, place), 4))
@@ -165,25 +168,31 @@ class AnnotationWriter:
 
     def add(self, result: Result, segment: Segment) -> None:
         """One more window of ``segment``."""
-        if self._run and self._run.takes(result, segment):
-            self._run.extend(result)
+        run = self._latest.get(result.edges)
+        if run and run.takes(result, segment):
+            run.extend(result)
             return
-        self._write_run()
-        self._run = Run(result, segment)
+        self._latest = {edges: run for edges, run in self._latest.items() if result.sample_start <= run.end}
+        self._runs.append(Run(result, segment))
+        self._latest[result.edges] = self._runs[-1]
+        while self._latest.get(self._runs[0].edges) is not self._runs[0] or len(self._runs) > MOST_WAITING:
+            run = self._runs.popleft()
+            if self._latest.get(run.edges) is run:
+                del self._latest[run.edges]
+            self._write_run(run)
 
     def finish(self) -> None:
         """Writes what is left; the file is then whole."""
-        self._write_run()
+        while self._runs:
+            self._write_run(self._runs.popleft())
         while self._others:
             self._write(self._others.pop())
         self._file.write("\n]\n}\n")
 
-    def _write_run(self) -> None:
-        if self._run is None:
-            return
-        while self._others and self._others[-1].get("core:sample_start", 0) <= self._run.start:
+    def _write_run(self, run: "Run") -> None:
+        while self._others and self._others[-1].get("core:sample_start", 0) <= run.start:
             self._write(self._others.pop())
-        self._write(self._run.annotation(self._recording))
+        self._write(run.annotation(self._recording))
 
     def _write(self, annotation: dict) -> None:
         self._file.write(("\n" if self._first else ",\n") + json_text(annotation))
@@ -191,17 +200,18 @@ class AnnotationWriter:
 
 
 class Run:
-    """Consecutive windows of one label, which are one annotation."""
+    """Consecutive windows of one label, in one band where signals were found, which are one annotation."""
 
     def __init__(self, result: Result, segment: Segment) -> None:
-        self.label, self.start, self.segment = result.label, result.sample_start, segment
+        self.label, self.start, self.segment, self.edges = result.label, result.sample_start, segment, result.edges
         self.end = self.start
         self.confidences, self.lowest, self.count = 0.0, 1.0, 0
         self.extend(result)
 
     def takes(self, result: Result, segment: Segment) -> bool:
-        """Whether the next window has the same label, and touches or overlaps this in the same segment."""
-        return result.label == self.label and segment is self.segment and result.sample_start <= self.end
+        """Whether the next window has the same label and band, and touches or overlaps this in the same segment."""
+        same = result.label == self.label and result.edges == self.edges and segment is self.segment
+        return same and result.sample_start <= self.end
 
     def extend(self, result: Result) -> None:
         self.end = max(self.end, result.sample_start + result.sample_count)
@@ -214,7 +224,7 @@ class Run:
         annotation = {
             "core:sample_start": self.start,
             "core:sample_count": self.end - self.start,
-            **_edges(recording, self.segment),
+            **_edges(recording, self.segment, self.edges),
             "core:label": self.label[:LONGEST_LABEL],
             "core:comment": f"{self.label}: confidence {self.confidences / self.count:.2f} over {windows}",
             "core:generator": GENERATOR,
@@ -230,15 +240,15 @@ def json_text(value: object, indent: int | None = None) -> str:
     return json.dumps(value, indent=indent, allow_nan=False)
 
 
-def _edges(recording: Recording, segment: Segment) -> dict:
-    """The whole band of the recording, at radio frequency where that is known."""
+def _edges(recording: Recording, segment: Segment, edges: tuple[float, float] | None) -> dict:
+    """The band of the signal, or where that is not known all of the recording; at radio frequency if possible."""
     if not recording.sample_rate:
         return {}
     centre, half = segment.frequency or 0.0, recording.sample_rate / 2
-    lower = centre - half if recording.format.complex else centre
+    lower, upper = edges or (centre - half if recording.format.complex else centre, centre + half)
     return {
         "core:freq_lower_edge": max(lower, -LARGEST_HERTZ),
-        "core:freq_upper_edge": min(centre + half, LARGEST_HERTZ),
+        "core:freq_upper_edge": min(upper, LARGEST_HERTZ),
     }
 
 

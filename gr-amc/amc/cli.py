@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -32,13 +33,15 @@ from .files import check_apart, replacing, sentences
 from .limits import LARGEST_HERTZ, LOWEST_RATE
 from .model import DEFAULT_MODEL, Model, load_model
 from .normalise import KINDS
-from .pipeline import DEFAULT_SQUELCH_DBFS, DEFAULT_THRESHOLD, Pipeline
+from .pipeline import DEFAULT_SQUELCH_DBFS, DEFAULT_THRESHOLD
 from .plot import Picture
 from .readers import open_recording
 from .recordings import Recording, Segment
+from .replay import Replay
 from .report import Result, iso_time, to_json
 from .runtime import RUNTIMES
 from .sample_formats import FORMATS, parse_format
+from .signals import DEFAULT_SIGNALS, SignalReplay, Wanted
 from .windows import LONGEST_HOP, LONGEST_WINDOW
 
 PROGRAM = "amc_classify"
@@ -160,6 +163,38 @@ def _parser() -> argparse.ArgumentParser:
         metavar="T",
         help="divides its outputs before they become probabilities (1)",
     )
+    search = parser.add_argument_group(
+        "signals in a wide capture",
+        "Each is found, shifted, filtered and resampled for the model. What is given wins over what is found.",
+    )
+    search.add_argument("--condition", action="store_true", help="find them; the options below imply it")
+    search.add_argument(
+        "--centre",
+        type=_number(-LARGEST_HERTZ, LARGEST_HERTZ, "a frequency such as 433.92M"),
+        metavar="F",
+        help="of the one signal wanted, in Hz, as the results have it: counted from 0 where the tuning is not known",
+    )
+    search.add_argument(
+        "--bandwidth",
+        type=_number(LOWEST_RATE, LARGEST_HERTZ, "a bandwidth such as 12.5k"),
+        metavar="B",
+        help="that a signal occupies, in Hz; with --centre nothing is searched",
+    )
+    search.add_argument(
+        "--symbol-rate",
+        type=_number(LOWEST_RATE, LARGEST_HERTZ, "a symbol rate such as 9600"),
+        metavar="R",
+        help="symbols per second",
+    )
+    search.add_argument(
+        "--signals", type=_count(64), metavar="N", help=f"follow at most the N strongest ({DEFAULT_SIGNALS})"
+    )
+    search.add_argument(
+        "--samples-per-symbol",
+        default="",
+        metavar="N",
+        help="what the model was trained for, such as 8 or 2..16, where its metadata does not tell (8)",
+    )
     out = parser.add_argument_group("output")
     out.add_argument(
         "--output", choices=(*_ROWS, "sigmf"), default="table", help="what to print, or sigmf annotations (table)"
@@ -193,6 +228,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     several = len(arguments.files) > 1
+    known = (arguments.centre, arguments.bandwidth, arguments.symbol_rate, arguments.signals)
+    arguments.condition = arguments.condition or any(value is not None for value in known)
+    if arguments.centre is not None and arguments.signals is not None:
+        parser.error("--centre means one signal; leave --signals away")
+    if arguments.samples_per_symbol and not arguments.condition:
+        parser.error("--samples-per-symbol is what signals are resampled to; give --condition too")
     if _is_archive(arguments):
         if arguments.out or arguments.plot:
             parser.error("--out and --plot are for single recordings; leave them away, results go to --output-dir")
@@ -244,44 +285,61 @@ def _shown(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def _table(file: TextIO, recording: Recording, model: Model, several: bool, first: bool) -> Add:
-    """Rows for people: first sample, its time in seconds, label, confidence, power in dBFS."""
+@dataclass(frozen=True)
+class _Rows:
+    """What rows are about: a recording, perhaps one of ``several`` or their ``first``, perhaps ``conditioned``."""
+
+    recording: Recording
+    model: Model
+    several: bool
+    first: bool
+    conditioned: bool
+
+
+def _table(file: TextIO, rows: _Rows) -> Add:
+    """Rows for people: first sample, its time in seconds, label, confidence, power in dBFS, and a signal's band."""
+    recording, model = rows.recording, rows.model
     rate = recording.sample_rate
     width = max(7, *(len(label) for label in model.classes))
-    if several:
+    has_bands = rows.conditioned and rate
+    if rows.several:
         file.write(f"# {_shown(recording.path)}\n")
     seconds = "     seconds" if rate else ""
-    file.write(f"{'sample':>12}{seconds}  {'label':<{width}}  confidence  power/dBFS\n")
+    bands = "    frequency/Hz  bandwidth/Hz" if has_bands else ""
+    file.write(f"{'sample':>12}{seconds}  {'label':<{width}}  confidence  power/dBFS{bands}\n")
 
     def add(result: Result, segment: Segment) -> None:
         seconds = f"{result.sample_start / rate:12.6f}" if rate else ""
+        band = f"  {result.frequency:14.0f}  {result.bandwidth:12.0f}" if has_bands else ""
         file.write(
             f"{result.sample_start:12d}{seconds}  {result.label:<{width}}  {result.confidence:10.3f}"
-            f"  {result.power_dbfs:10.1f}\n"
+            f"  {result.power_dbfs:10.1f}{band}\n"
         )
 
     return add
 
 
-def _json(file: TextIO, recording: Recording, model: Model, several: bool, first: bool) -> Add:
+def _json(file: TextIO, rows: _Rows) -> Add:
     """One object a line and window."""
-    head = {"file": _shown(recording.path)} if several else {}
-    return lambda result, segment: file.write(json.dumps(head | to_json(result, model.classes)) + "\n")
+    head = {"file": _shown(rows.recording.path)} if rows.several else {}
+    return lambda result, segment: file.write(json.dumps(head | to_json(result, rows.model.classes)) + "\n")
 
 
-def _csv(file: TextIO, recording: Recording, model: Model, several: bool, first: bool) -> Add:
+def _csv(file: TextIO, rows: _Rows) -> Add:
     """One row a window under one line of names; what is not known is empty."""
     writer = csv.writer(file, lineterminator="\n")
-    head = [_shown(recording.path)] if several else []
-    if first:
-        names = ["sample_start", "sample_count", "time", "frequency", "label", "confidence", "power_dbfs"]
-        probabilities = [f"probability {label}" for label in model.classes]
-        writer.writerow([*(["file"] if several else []), *names, *probabilities])
+    head = [_shown(rows.recording.path)] if rows.several else []
+    if rows.first:
+        bands = ["frequency_lower_edge", "frequency_upper_edge"] if rows.conditioned else []
+        names = ["sample_start", "sample_count", "time", "frequency", *bands, "label", "confidence", "power_dbfs"]
+        probabilities = [f"probability {label}" for label in rows.model.classes]
+        writer.writerow([*(["file"] if rows.several else []), *names, *probabilities])
 
     def add(result: Result, segment: Segment) -> None:
         moment = "" if result.time is None else iso_time(result.time)
         frequency = "" if result.frequency is None else repr(result.frequency)
-        known = [result.sample_start, result.sample_count, moment, frequency, result.label]
+        edges = map(repr, result.edges or ()) if result.edges or not rows.conditioned else ("", "")
+        known = [result.sample_start, result.sample_count, moment, frequency, *edges, result.label]
         numbers = [f"{result.confidence:.6f}", f"{result.power_dbfs:.3f}", *(f"{p:.6f}" for p in result.probabilities)]
         writer.writerow([*head, *known, *numbers])
 
@@ -363,13 +421,12 @@ def _introduce(recording: Recording) -> None:
     _tell(f"{_shown(recording.path)}: {', '.join(known)}{f' ({guessed} from its name)' if guessed else ''}")
 
 
-def _conclusion(recording: Recording, labels: Counter, pipeline: Pipeline, unused: int, seconds: float) -> str:
-    count, ignored = pipeline.counters.windows, pipeline.counters.ignored
-    reason = " (silent, below the squelch, or with samples that are no finite number)" if ignored else ""
-    left = f", {unused} sample{'s' * (unused != 1)} left over that filled no window" if unused else ""
+def _conclusion(recording: Recording, labels: Counter, replay: Replay | SignalReplay, seconds: float) -> str:
+    count, ignored = replay.counters.windows, replay.counters.ignored
+    reason = f" ({replay.why_ignored})" if ignored else ""
     speed = recording.sample_count / max(seconds, 1e-9) / 1e6
     said = (
-        f"{_shown(recording.path)}: {count} window{'s' * (count != 1)}, {ignored} ignored{reason}{left}, "
+        f"{_shown(recording.path)}: {count} window{'s' * (count != 1)}, {ignored} ignored{reason}{replay.remark}, "
         f"{seconds:.1f} s, {speed:.2f} Msps"
     )
     if labels:
@@ -380,47 +437,44 @@ def _conclusion(recording: Recording, labels: Counter, pipeline: Pipeline, unuse
 # --- the program ----------------------------------------------------------------------------------
 
 
+def _wanted(arguments: argparse.Namespace) -> Wanted:
+    return Wanted(arguments.centre, arguments.bandwidth, arguments.symbol_rate, arguments.signals or DEFAULT_SIGNALS)
+
+
+def _replay(recording: Recording, model: Model, arguments: argparse.Namespace) -> Replay | SignalReplay:
+    settings = {name: getattr(arguments, name) for name in ("hop", "average", "threshold", "squelch")}
+    if arguments.condition:
+        return SignalReplay(recording, model, _wanted(arguments), **settings)
+    return Replay(recording, model, **settings)
+
+
 def _classify(
     recording: Recording, model: Model, arguments: argparse.Namespace, add: Add, picture: Picture | None, shown: bool
 ) -> str:
     """Replays one recording: every window goes to ``add``, samples and windows to ``picture``; returns a summary."""
-    pipeline = Pipeline(
-        model,
-        hop=arguments.hop,
-        average=arguments.average,
-        threshold=arguments.threshold,
-        squelch=arguments.squelch,
-    )
+    replay = _replay(recording, model, arguments)
     labels: Counter = Counter()
-    unused = 0
-    # Beyond the last window; what a hop above the window skips was not wanted.
-    step = max(pipeline.cutter.window, pipeline.cutter.hop)
     progress = _Progress(recording, shown)
+
+    def take(results: Iterator[Result], segment: Segment) -> None:
+        for result in results:
+            add(result, segment)
+            labels[result.label] += 1
+            if picture:
+                picture.add_result(result)
+
     try:
         for segment in recording.segments:
-            pipeline.restart(
-                segment.sample_start,
-                time=segment.time,
-                sample_rate=recording.sample_rate,
-                frequency=segment.frequency,
-            )
-            end = segment.sample_start
+            replay.begin(segment)
             for samples in recording.blocks(segment):
                 if picture:
                     picture.add_samples(samples, segment)
-                # Batch by batch: at a small hop, the results of a whole block would be too many to hold.
-                for windows in pipeline.cut(samples):
-                    for result in pipeline.classify(windows):
-                        add(result, segment)
-                        labels[result.label] += 1
-                        if picture:
-                            picture.add_result(result)
-                    end = int(windows.starts[-1]) + step
+                take(replay.push(samples), segment)
                 progress.advance(len(samples))
-            unused += max(0, segment.sample_start + segment.sample_count - end)
+            take(replay.finish(), segment)
     finally:
         seconds = progress.end()
-    return _conclusion(recording, labels, pipeline, unused, seconds)
+    return _conclusion(recording, labels, replay, seconds)
 
 
 def _check_outputs(arguments: argparse.Namespace, recordings: list[Recording]) -> None:
@@ -430,9 +484,12 @@ def _check_outputs(arguments: argparse.Namespace, recordings: list[Recording]) -
     check_apart(outputs, [path for recording in recordings for path in (recording.path, recording.source.path)])
 
 
-def _check_lengths(recordings: list[Recording], model: Model) -> None:
-    """Every recording must have a window somewhere."""
+def _check_recordings(recordings: list[Recording], model: Model, arguments: argparse.Namespace) -> None:
+    """Every recording must have a window somewhere, or what is wanted."""
     for recording in recordings:
+        if arguments.condition:
+            _wanted(arguments).check(recording)
+            continue
         longest = max(segment.sample_count for segment in recording.segments)
         if longest < model.window:
             raise AmcError(
@@ -454,6 +511,7 @@ def _load(arguments: argparse.Namespace) -> Model:
         window=arguments.window,
         normalise=arguments.normalise,
         temperature=arguments.temperature,
+        samples_per_symbol=arguments.samples_per_symbol,
         runtime=arguments.runtime,
         threads=arguments.threads,
     )
@@ -463,7 +521,7 @@ def _run(arguments: argparse.Namespace) -> None:
     recordings = [_open(path, arguments) for path in arguments.files]
     _check_outputs(arguments, recordings)
     model = _load(arguments)
-    _check_lengths(recordings, model)
+    _check_recordings(recordings, model, arguments)
     rows = _ROWS.get(arguments.output)  # None for annotations, where each recording has its own file
     printing = rows is not None and arguments.out in (None, "-")
     # Rows that run by on the same terminal show the progress themselves.
@@ -477,7 +535,8 @@ def _run(arguments: argparse.Namespace) -> None:
             picture = Picture(recording, model.classes, _shown(recording.path.name)) if png else None
             _introduce(recording)
             if rows:
-                adding = nullcontext(rows(file, recording, model, len(recordings) > 1, number == 0))
+                about = _Rows(recording, model, len(recordings) > 1, number == 0, arguments.condition)
+                adding = nullcontext(rows(file, about))
             else:
                 adding = _annotations(arguments.out, recording)
             with adding as add:
@@ -517,11 +576,12 @@ def _classify_into(path: Path, result: Path, arguments: argparse.Namespace, sett
     # Taken before the samples are read, so that a recording that goes on growing counts as changed.
     files = archive.stamps({path, path.with_suffix(".sigmf-meta"), recording.source.path})
     model = _held_model(arguments, settings)
-    _check_lengths([recording], model)
+    _check_recordings([recording], model, arguments)
     rows = _ROWS.get(arguments.output)
     shown = arguments.dask is None and arguments.jobs in (None, 1) and sys.stderr.isatty()
     with replacing(str(result), "w") if rows else write_annotations(recording, result) as target:
-        add = rows(target, recording, model, several=False, first=True) if rows else target
+        about = _Rows(recording, model, several=False, first=True, conditioned=arguments.condition)
+        add = rows(target, about) if rows else target
         return _classify(recording, model, arguments, add, None, shown), files
 
 

@@ -181,7 +181,9 @@ class LiveAnnotations:
 
     def _follow(self, result: Result) -> None:
         """Begins a capture where frequency or time do not go on as before."""
-        frequency = self._frequency if result.frequency is None else result.frequency
+        # With a bandwidth, it is the frequency of a signal and not what the receiver is tuned to.
+        has_tuning = result.frequency is not None and result.bandwidth is None
+        frequency = result.frequency if has_tuning else self._frequency
         expected = self._context.time_at(result.sample_start)
         context = self._context.changed(result.sample_start, time=result.time, frequency=frequency)
         segment = self._segment
