@@ -23,7 +23,7 @@ _HIGH, _LOW = 2.0, 1.4  # times the floor, at least: a band has a bin over the f
 _NEAR = 1.6  # times or parts of the floor, within which a bin is noise
 _CLOSE = 0.25  # pieces this near to each other, in widths of the wider one, are one band
 # A region may be the passband of the receiver where it is so much stronger than what lies beside it, or so wide.
-_PASSBAND_CONTRAST, _PASSBAND_SHARE = 1e3, 0.5
+_PASSBAND_CONTRAST, _PASSBAND_SHARE = 1e4, 0.5
 LEAST_SNR = 0.0  # dB
 DYNAMIC_RANGE = 60.0  # dB between the strongest band, or passband, and the weakest that is no by-product of it
 _NOISE_SAMPLES = 1 << 17
