@@ -13,10 +13,20 @@ from hypothesis import strategies as st
 
 from tests.helpers import liquid
 from training.signals import CLASSES, FRAME, PRESETS, SNR_LABELS, generate
-from training.signals.channel import echo
+from training.signals.channel import amplify, echo
 from training.signals.constellations import CONSTELLATIONS
 from training.signals.draw import Draw
-from training.signals.presets import NONE, BandNoise, Frequency, MinimumShift, Multipath, Uniform, fixed
+from training.signals.presets import (
+    NONE,
+    Amplifier,
+    BandNoise,
+    Frequency,
+    MinimumShift,
+    Multipath,
+    Selectivity,
+    Uniform,
+    fixed,
+)
 from training.signals.spectrum import BLOCK, chirp_z, frequencies, impulse_spectrum, raised_cosine
 
 NOISELESS = 100
@@ -281,8 +291,9 @@ def test_the_noise_follows_the_law_of_the_label(preset, name, label):
 def test_echoes_and_other_rates_keep_the_law_of_the_label(label):
     """The share of a QPSK signal that lies inside of its band tells its power, the rest of the band the noise's."""
     preset = replace(
-        PRESETS["wild"], neighbour=None, carrier_offset=NONE, phase_noise=NONE, dc_offset=NONE, quantiser_bits=None,
-        gain_imbalance_db=NONE, phase_imbalance=NONE, level_db=NONE, samples_per_symbol=Uniform(6.0, 16.0),
+        PRESETS["wild"], neighbour=None, selectivity=None, amplifier=None, rectangular_share=0.0, carrier_offset=NONE,
+        phase_noise=NONE, dc_offset=NONE, quantiser_bits=None, gain_imbalance_db=NONE, phase_imbalance=NONE,
+        level_db=NONE, samples_per_symbol=Uniform(6.0, 16.0),
     )  # fmt: skip
     frames = frames_of(preset, "QPSK", label, 400)
     power = np.abs(np.fft.fft(frames * np.hanning(FRAME))) ** 2
@@ -317,6 +328,7 @@ def wild(**changes):
     ideal = {
         "multipath": None, "neighbour": None, "carrier_offset": NONE, "phase_noise": NONE, "dc_offset": NONE,
         "gain_imbalance_db": NONE, "phase_imbalance": NONE, "level_db": NONE, "quantiser_bits": None,
+        "rectangular_share": 0.0, "amplifier": None, "selectivity": None,
     }  # fmt: skip
     assert set(changes) <= set(ideal)
     kept = {name: getattr(PRESETS["wild"], name) for name, wanted in changes.items() if wanted}
@@ -398,6 +410,52 @@ def test_wild_echoes_bend_the_spectrum():
     assert 0.2 < np.mean(bent > np.percentile(straight, 99)) < 0.55
 
 
+def test_wild_amplifiers_follow_their_model():
+    """Amplitude in against amplitude out, of frames that are alike but for the amplifier."""
+    driven = Amplifier(1.0, fixed(9.0), ("BPSK",), fixed(0.0), fixed(2.0))
+    symbols = {"rectangular_share": 0.0}
+    for name, back_off in (("BPSK", 0.0), ("16QAM", 9.0), ("GMSK", None)):
+        before = frames_of(replace(wild(), **symbols), name, NOISELESS, 50)
+        classes = torch.full((50,), PRESETS["wild"].classes.index(name))
+        signal = torch.zeros(50, BLOCK, dtype=torch.complex64)
+        signal[:, :FRAME] = torch.from_numpy(before)
+        behind = amplify(wild(), driven, signal, classes, Draw(torch.Generator().manual_seed(1)))[:, :FRAME].numpy()
+        if back_off is None:
+            np.testing.assert_array_equal(behind, before)
+            continue
+        power = np.mean(np.abs(signal.numpy()) ** 2, axis=1, keepdims=True)
+        saturation = np.sqrt(power) * 10 ** (back_off / 20)
+        expected = before / (1 + (np.abs(before) / saturation) ** 4) ** 0.25
+        np.testing.assert_allclose(
+            behind / np.abs(behind).max(1, keepdims=True), expected / np.abs(expected).max(1, keepdims=True), atol=1e-5
+        )
+        np.testing.assert_allclose(np.mean(np.abs(behind) ** 2, 1), np.mean(np.abs(before) ** 2, 1), rtol=1e-4)
+
+
+def test_wild_rectangular_pulses_change_at_once():
+    preset = replace(wild(), rectangular_share=1.0, samples_per_symbol=fixed(16.0), carrier_offset=NONE)
+    frames = frames_of(preset, "QPSK", NOISELESS, 100)
+    steps = np.abs(np.diff(frames, axis=1))
+    # Of 16 samples a symbol change in 15 by next to nothing.
+    assert np.median(steps) < 0.1
+    assert np.percentile(steps, 99) > 0.8
+    power = density(frames)
+    assert power[128 - 8 :].max() > -40  # sidelobes far out, where raised cosines have none
+
+
+@pytest.mark.parametrize("name", ["QPSK", "noise"])
+def test_wild_filters_let_through_what_the_table_says(name):
+    rule = Selectivity(1.0, fixed(2.0), fixed(0.25), fixed(0.05), fixed(0.1))
+    preset = replace(wild(), selectivity=rule, samples_per_symbol=fixed(13.5), roll_off=fixed(0.35))
+    power = density(frames_of(preset, name, -10, 400), 128)
+    frequency = np.fft.fftfreq(128)
+    # Twice 0.1 wide, a quarter of that beside the centre.
+    inside = (frequency > -0.03) & (frequency < 0.13)
+    outside = (frequency < -0.08) | (frequency > 0.18)
+    assert power[inside].min() > -3 + power[inside].max() - (6 if name == "QPSK" else 0)
+    assert power[outside].max() < power[inside].min() - 20
+
+
 def test_wild_neighbours_stand_beside_the_signal():
     preset = replace(wild(neighbour=True), samples_per_symbol=fixed(8.0))
     frames = frames_of(preset, "GMSK", NOISELESS, 1000)
@@ -421,7 +479,7 @@ def test_echoes_are_as_late_as_the_table_says():
 
 
 def test_noise_has_no_signal_beside_it():
-    frames = frames_of("wild", "noise", 30, 400)
+    frames = frames_of(replace(PRESETS["wild"], selectivity=None), "noise", 30, 400)
     power = np.abs(np.fft.fft((frames - frames.mean(1, keepdims=True)) * np.hanning(FRAME))) ** 2
     smooth = power.reshape(400, 32, 32).mean(2)
     assert np.max(smooth.max(1) / np.median(smooth, axis=1)) < 5

@@ -8,8 +8,25 @@ from torch import Tensor
 
 from .draw import Draw
 from .modulators import Modulated, linear
-from .presets import Multipath, Neighbour, Preset
+from .presets import Amplifier, Multipath, Neighbour, Preset, Selectivity
 from .spectrum import frequencies, times, turned
+
+
+def amplify(preset: Preset, rule: Amplifier, signal: Tensor, classes: Tensor, draw: Draw) -> Tensor:
+    """``signal`` complex64 (N, BLOCK) behind an amplifier, in the frames that have one; its power stays."""
+    linear_ones = torch.tensor([name in preset.constellations for name in preset.classes], device=draw.device)[classes]
+    rows = ((draw.uniform(len(signal)) < rule.share) & linear_ones).nonzero()[:, 0]
+    if len(rows) == 0:
+        return signal
+    driven = torch.tensor([name in rule.phase_only for name in preset.classes], device=draw.device)[classes[rows]]
+    back_off = draw.sample(rule.back_off_db, len(rows))
+    level_db = torch.where(driven, draw.sample(rule.driven_db, len(rows)), back_off)
+    twice = 2 * draw.sample(rule.sharpness, len(rows))[:, None]
+    sent = signal[rows]
+    power = _power(sent)
+    saturation = power.sqrt() * 10 ** (level_db[:, None] / 20)
+    amplified = sent * (1 + (sent.abs() / saturation) ** twice) ** (-1 / twice)
+    return signal.index_copy(0, rows, amplified * (power / _power(amplified).clamp(min=1e-12)).sqrt())
 
 
 def echo(rule: Multipath, signal: Tensor, draw: Draw) -> Tensor:
@@ -55,11 +72,11 @@ def neighbours(preset: Preset, rule: Neighbour, sent: Modulated, draw: Draw) -> 
     return signal, power
 
 
-def oscillate(preset: Preset, signal: Tensor, draw: Draw) -> Tensor:
-    """Carrier offset, uniform carrier phase and phase noise, on frames complex64 (N, FRAME)."""
+def oscillate(preset: Preset, signal: Tensor, offset: Tensor, draw: Draw) -> Tensor:
+    """Carrier ``offset`` (N,), uniform carrier phase and phase noise, on signals complex64 (N, samples)."""
     count, length = signal.shape
     time = torch.arange(length, device=draw.device)[None]
-    cycles = draw.sample(preset.carrier_offset, count)[:, None] * time + draw.uniform(count, 1)
+    cycles = offset[:, None] * time + draw.uniform(count, 1)
     step = draw.sample(preset.phase_noise, count)
     if bool((step > 0).any()):
         cycles = cycles + torch.cumsum(step[:, None] / (2 * math.pi) * draw.normal(count, length), 1)
@@ -67,9 +84,9 @@ def oscillate(preset: Preset, signal: Tensor, draw: Draw) -> Tensor:
 
 
 def receive(preset: Preset, frames: Tensor, draw: Draw) -> Tensor:
-    """Imbalance of the rails, constant offset, level and quantiser of a receiver: float32 (N, 2, FRAME).
+    """Imbalance of the rails, constant offset, level and quantiser of a receiver: float32 (N, 2, samples).
 
-    ``frames`` float32 (N, 2, FRAME) have power 1 in the ensemble.
+    ``frames`` float32 (N, 2, samples) have power 1 in the ensemble.
     """
     count = len(frames)
     in_phase, quadrature = frames.unbind(1)
@@ -88,3 +105,23 @@ def receive(preset: Preset, frames: Tensor, draw: Draw) -> Tensor:
     full = 2 ** (bits - 1) - 1
     quantised = torch.round(rails * full).clamp(-full, full) / full
     return torch.where(bits > 0, quantised, rails).contiguous()
+
+
+def select(rule: Selectivity, rails: Tensor, bandwidth: Tensor, centre: Tensor, draw: Draw) -> Tensor:
+    """What was received, float32 (N, 2, BLOCK), through a filter, in the frames that have one.
+
+    ``bandwidth`` (N,) of the signals, zero where there is none, and ``centre`` (N,), where they lie.
+    """
+    rows = draw.rows(rule.share, len(rails))
+    if len(rows) == 0:
+        return rails
+    own = bandwidth[rows]
+    own = torch.where(own > 0, own, draw.sample(rule.noise_bandwidth, len(rows)))
+    width = (own * draw.sample(rule.width, len(rows)))[:, None]
+    middle = centre[rows, None] + width * draw.sample(rule.offset, len(rows))[:, None]
+    edge = width * draw.sample(rule.edge, len(rows))[:, None]
+    distance = (frequencies(draw.device) - middle).abs()
+    passed = 0.5 * (1 + torch.cos(math.pi * ((distance - width / 2) / edge + 0.5).clamp(0, 1)))
+    spectrum = torch.fft.fft(torch.complex(*rails[rows].unbind(1)))
+    filtered = torch.view_as_real(torch.fft.ifft(spectrum * passed)).transpose(1, 2)
+    return rails.index_copy(0, rows, filtered)

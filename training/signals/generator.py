@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .channel import echo, neighbours, oscillate, receive
+from .channel import amplify, echo, neighbours, oscillate, receive, select
 from .draw import Draw
 from .modulators import Modulated, linear, unconstellated
 from .presets import Preset
@@ -27,21 +27,30 @@ def generate(preset: Preset, classes: Tensor, snr_labels: Tensor, generator: tor
     draw = Draw(generator)
     sent = _modulate(preset, classes.to(draw.device), draw)
     signal = sent.signal
+    if preset.amplifier:
+        signal = amplify(preset, preset.amplifier, signal, classes.to(draw.device), draw)
     others = torch.zeros(len(signal), device=draw.device)
     if preset.multipath:
         signal = echo(preset.multipath, signal, draw)
     if preset.neighbour:
         beside, others = neighbours(preset, preset.neighbour, sent, draw)
         signal = signal + beside
-    signal = oscillate(preset, signal[:, GUARD : GUARD + FRAME], draw)
+    if not preset.selectivity:  # whose filter needs what lies around the frame
+        signal = signal[:, GUARD : GUARD + FRAME]
+    carrier_offset = draw.sample(preset.carrier_offset, len(signal))
+    signal = oscillate(preset, signal, carrier_offset, draw)
 
     noise_power = 10 ** (-preset.snr_db_per_label * snr_labels.to(draw.device, torch.float32) / 10)
-    signal = signal + draw.complex_normal(len(signal), FRAME) * noise_power.sqrt()[:, None]
+    signal = signal + draw.complex_normal(*signal.shape) * noise_power.sqrt()[:, None]
     scale = sent.variance + others + noise_power
     if preset.mean_in_divisor:
         scale = scale + sent.mean_power
     rails = torch.view_as_real(signal / scale.sqrt()[:, None]).transpose(1, 2)
-    return receive(preset, rails, draw)
+    received = receive(preset, rails, draw)
+    if not preset.selectivity:
+        return received
+    chosen = select(preset.selectivity, received, sent.bandwidth, carrier_offset, draw)
+    return chosen[:, :, GUARD : GUARD + FRAME].contiguous()
 
 
 def _modulate(preset: Preset, classes: Tensor, draw: Draw) -> Modulated:

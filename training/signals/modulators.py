@@ -61,14 +61,21 @@ def linear(preset: Preset, names: tuple[str, ...], which: Tensor, draw: Draw) ->
         spectrum[staggered] = _delayed_quadrature(spectrum[staggered], half_symbol)
     roll_off = draw.sample(preset.roll_off, count)
     exponent = draw.sample(preset.pulse_exponents, count)[:, None]
-    response = spacing[:, None] * raised_cosine(frequency * spacing[:, None], roll_off[:, None]) ** exponent
+    places = frequency * spacing[:, None]
+    response = raised_cosine(places, roll_off[:, None]) ** exponent
+    bandwidth = (1 + roll_off) / spacing
+    if preset.rectangular_share:
+        rectangular = draw.uniform(count) < preset.rectangular_share
+        response = torch.where(rectangular[:, None], torch.sinc(places), response)
+        bandwidth = torch.where(rectangular, 2 / spacing, bandwidth)
+    response = spacing[:, None] * response
     signal = torch.fft.ifft(spectrum * response * _shift(frequency, _delay(preset, spacing, draw)))
 
     # Ensemble moments: independent symbols every so many samples through the pulse.
     variance = tables.variances[which] * (response**2).mean(1) / spacing
     mean_power = tables.means[which].abs() ** 2
     power = variance + mean_power
-    return Modulated(signal / power.sqrt()[:, None], variance / power, mean_power / power, (1 + roll_off) / spacing)
+    return Modulated(signal / power.sqrt()[:, None], variance / power, mean_power / power, bandwidth)
 
 
 class _Tables:
@@ -279,7 +286,8 @@ def carriers(preset: Preset, rule: Carriers, count: int, draw: Draw) -> Modulate
         level = 10 ** (draw.sample(rule.level_db, count) / 20) if one else torch.ones(count, device=draw.device)
         cycles = draw.sample(rule.frequency, count)[:, None] * times(draw.device) + draw.uniform(count, 1)
         signal += (level * (number > one))[:, None] * turned(cycles)
-    return _without_mean(_unit_power(signal, True), torch.zeros(count, device=draw.device))
+    reach = 2 * max(abs(rule.frequency.low), abs(rule.frequency.high))
+    return _without_mean(_unit_power(signal, True), torch.full((count,), reach, device=draw.device))
 
 
 _MAKERS = {

@@ -187,7 +187,7 @@ class Carriers:
     """``count`` carriers without modulation at any of ``frequency``, all but the first ``level_db`` beside it."""
 
     count: Choice
-    frequency: Distribution
+    frequency: Uniform
     level_db: Distribution
 
 
@@ -226,6 +226,37 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
+class Amplifier:
+    """A transmitter's amplifier in ``share`` of the frames of linear modulations, near its saturation.
+
+    Saturation lies ``back_off_db`` above the rms of the signal, for ``phase_only`` modulations ``driven_db``: those are
+    sent with amplifiers that are driven hard. ``sharpness`` is the exponent p of C. Rapp's model ("Effects of
+    HPA-Nonlinearity on a 4-DPSK/OFDM-Signal ...", 1991).
+    """
+
+    share: float
+    back_off_db: Distribution
+    phase_only: tuple[str, ...]
+    driven_db: Distribution
+    sharpness: Distribution
+
+
+@dataclass(frozen=True)
+class Selectivity:
+    """A receiver's filter around signal and noise, in ``share`` of the frames.
+
+    It is ``width`` times as wide as the signal, ``offset`` of that width beside its centre, with raised-cosine edges of
+    ``edge`` of the width. Where there is no signal, ``noise_bandwidth`` takes the place of its bandwidth.
+    """
+
+    share: float
+    width: Distribution
+    offset: Distribution
+    edge: Distribution
+    noise_bandwidth: Distribution
+
+
+@dataclass(frozen=True)
 class Preset:
     """One row per property of the signals; see the module docstring for the units."""
 
@@ -240,8 +271,11 @@ class Preset:
     samples_per_symbol: Distribution = fixed(8.0)
     clock_error: Distribution = NONE  # of the symbol rate, relative
     delay_grid: float = 0.0  # symbol delays are multiples of this plus half of it; 0: any delay
+    rectangular_share: float = 0.0  # of linear modulations with rectangular pulses in place of raised cosines
+    amplifier: Amplifier | None = None
     multipath: Multipath | None = None
     neighbour: Neighbour | None = None
+    selectivity: Selectivity | None = None
     phase_noise: Distribution = NONE  # rms step of a random walk, radians a sample
     gain_imbalance_db: Distribution = NONE  # of in-phase over quadrature
     phase_imbalance: Distribution = NONE  # radians by which they miss the right angle
@@ -279,6 +313,14 @@ _WILD = Preset(
         "GMSK": MinimumShift(bandwidth_time=Uniform(0.2, 0.5), index=Uniform(0.45, 0.7)),
         NOISE: Silence(),
     },
+    rectangular_share=0.15,
+    amplifier=Amplifier(
+        share=0.4,
+        back_off_db=Uniform(4.0, 12.0),
+        phase_only=("BPSK", "QPSK", "8PSK", "16PSK", "32PSK", "OQPSK"),
+        driven_db=Uniform(-4.0, 8.0),
+        sharpness=Uniform(1.0, 3.0),
+    ),
     multipath=Multipath(
         share=0.5, paths=4, delay_spread=LogUniform(0.3, 6.0), k_factor_db=Choice((-60.0, 0.0, 6.0, 12.0))
     ),
@@ -287,6 +329,13 @@ _WILD = Preset(
         classes=("BPSK", "QPSK", "8PSK", "16QAM"),
         level_db=Uniform(-20.0, 10.0),
         spacing=Uniform(1.1, 2.0),
+    ),
+    selectivity=Selectivity(
+        share=0.5,
+        width=Uniform(1.0, 3.0),
+        offset=Uniform(-0.1, 0.1),
+        edge=Uniform(0.05, 0.3),
+        noise_bandwidth=LogUniform(0.07, 0.6),
     ),
     phase_noise=LogUniform(1e-4, 1e-2),
     gain_imbalance_db=Normal(0.5),
