@@ -143,6 +143,18 @@ def test_without_a_sample_rate_there_are_no_frequencies(capture, model, tmp_path
     assert "frequency" not in capsys.readouterr().out
 
 
+def test_archives_and_pictures_take_it_as_well(capture, model, tmp_path, capsys):
+    lines = json_lines(capsys, capture, "--model", model, "--condition", "--plot", tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    known = ("--model", model, "--output", "json", "--output-dir", tmp_path)
+    assert run(capture, *known, "--condition") == 0
+    written = (tmp_path / "three.sigmf-meta.jsonl").read_text()
+    assert [json.loads(line) for line in written.splitlines()] == lines
+    # Another setting is another result.
+    assert run(capture, *known, "--signals", 1) == 0
+    assert len((tmp_path / "three.sigmf-meta.jsonl").read_text()) < len(written)
+
+
 def test_noise_has_no_rows(model, tmp_path, capsys):
     white_noise(300_000, 0.01, seed=3).tofile(tmp_path / "noise_1Msps.cf32")
     assert run(tmp_path / "noise_1Msps.cf32", "--model", model, "--condition", "--output", "json") == 0
