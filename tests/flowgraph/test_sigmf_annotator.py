@@ -122,7 +122,7 @@ class Labels:
 
 def label(number, name="BPSK", **known):
     probabilities = np.array([0.75, 0.25], np.float32)
-    return Result(name, 0.75, probabilities, 1024 * number, 1024, -3.0, known.get("time"), known.get("frequency"))
+    return Result(name, 0.75, probabilities, 1024 * number, 1024, -3.0, **known)
 
 
 def alternating(first, end):
@@ -251,6 +251,17 @@ def test_the_frequency_can_change_while_it_runs(meta):
     assert captures == [(0, 1e6), (2048, 2e6), (3072, 3e6), (4096, 2e6)]
     assert runs(metadata) == [(start, count, "BPSK") for start, count in
                               [(0, 2048), (2048, 1024), (3072, 1024), (4096, 1024)]]  # fmt: skip
+
+
+def test_the_frequency_of_a_signal_is_no_retune(meta):
+    """A label with a bandwidth is of a signal in a wider capture: its band is annotated, and the tuning stays."""
+    labels = Labels(meta, sample_rate=1e6, frequency=100e6)
+    labels.say(label(0, frequency=100.2e6, bandwidth=30e3), label(1, frequency=100.3e6, bandwidth=20e3))
+    labels.end()
+    metadata = read(meta)
+    assert [capture["core:frequency"] for capture in metadata["captures"]] == [100e6]
+    edges = [(item["core:freq_lower_edge"], item["core:freq_upper_edge"]) for item in metadata["annotations"]]
+    assert edges == [(100.185e6, 100.215e6), (100.29e6, 100.31e6)]
 
 
 def test_the_file_is_there_from_the_start_and_grows_without_an_end(meta):
