@@ -14,6 +14,7 @@ from .symbol_rate import SymbolRate, estimate_symbol_rate
 
 # A root raised cosine of roll-off 0.35 holds 99 % of its power in so many symbol rates.
 BANDWIDTH_PER_SYMBOL_RATE = 1.17
+NARROWEST_BAND = 1e-4  # cycles per sample: the filter grows with what is narrow
 _PASSED = 1.3  # bandwidths that the filter leaves as they are
 _STOPPED = 2.0  # bandwidths, beyond which it takes away
 _ATTENUATION = 60.0  # dB
@@ -53,10 +54,10 @@ def make_plan(
     symbol rate the band is taken for a linear modulation of roll-off 0.35. Raises AmcError for a band or rate that
     no capture can have.
     """
-    if not (-0.5 <= centre <= 0.5 and 0 < bandwidth <= 1):
+    if not (-0.5 <= centre <= 0.5 and NARROWEST_BAND <= bandwidth <= 1):
         raise AmcError(
-            f"a band of {bandwidth:g} at {centre:g} cycles per sample is outside the capture; its centre must be from "
-            "-0.5 to 0.5, its bandwidth above 0 and at most 1."
+            f"a band of {bandwidth:g} at {centre:g} cycles per sample cannot be conditioned; its centre must be from "
+            f"-0.5 to 0.5, its bandwidth from {NARROWEST_BAND:g} to 1."
         )
     rate = bandwidth / BANDWIDTH_PER_SYMBOL_RATE if symbol_rate is None else symbol_rate
     if not 0 < rate <= 1:

@@ -13,7 +13,7 @@ from itertools import count, islice
 import numpy as np
 
 from .bands import SHORTEST_SAMPLES, Band, find_bands
-from .conditioning import BANDWIDTH_PER_SYMBOL_RATE, Conditioner, Plan, make_plan, measure_symbol_rate
+from .conditioning import BANDWIDTH_PER_SYMBOL_RATE, NARROWEST_BAND, Conditioner, Plan, make_plan, measure_symbol_rate
 from .errors import AmcError
 from .model import Model
 from .pipeline import Counters, Pipeline
@@ -63,19 +63,23 @@ class Wanted:
                 f"{recording.path} does not tell its sample rate, without which --centre, --bandwidth and "
                 "--symbol-rate mean nothing; give --sample-rate."
             )
+        lowest = NARROWEST_BAND * rate
         for name, value in (("bandwidth", self.bandwidth), ("symbol rate", self.symbol_rate)):
-            if value is not None and value > rate:
+            if value is not None and not lowest <= value <= rate:
                 raise AmcError(
-                    f"the {name} of {value:.12g} Hz is more than the {rate:.12g} samples/s of {recording.path}; "
-                    "give a smaller one."
+                    f"the {name} of {value:.12g} Hz does not go with the {rate:.12g} samples/s of {recording.path}; "
+                    f"give one from {lowest:.12g} to {rate:.12g} Hz."
                 )
+        if self.centre is None:
+            return
+        half = (self.bandwidth or 0.0) / 2
         for segment in recording.segments:
             tuning = segment.frequency or 0.0
             lowest, highest = tuning + _lowest(recording) * rate, tuning + rate / 2
-            if self.centre is not None and not lowest <= self.centre <= highest:
+            if self.centre - half < lowest or self.centre + half > highest:
                 raise AmcError(
-                    f"the centre of {self.centre:.12g} Hz is outside {recording.path}, which reaches from "
-                    f"{lowest:.12g} to {highest:.12g} Hz; give one within."
+                    f"the band wanted at {self.centre:.12g} Hz is not within {recording.path}, which reaches from "
+                    f"{lowest:.12g} to {highest:.12g} Hz; give one that is."
                 )
 
     def in_cycles(self, rate: float | None, tuning: float) -> "Wanted":

@@ -195,9 +195,11 @@ def test_the_model_says_how_many_samples_a_symbol_has(capture, model, capsys):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--centre", "100M"), "the centre of 100000000 Hz is outside"),
-        (("--bandwidth", "300k"), "the bandwidth of 300000 Hz is more than the 200000 samples/s"),
-        (("--symbol-rate", "300k"), "the symbol rate of 300000 Hz is more than"),
+        (("--centre", "100M"), "the band wanted at 100000000 Hz is not within"),
+        (("--centre", "433.095M", "--bandwidth", "12k"), "which reaches from 432900000 to 433100000 Hz"),
+        (("--bandwidth", "300k"), "the bandwidth of 300000 Hz does not go with the 200000 samples/s"),
+        (("--bandwidth", "15"), "give one from 20 to 200000 Hz"),
+        (("--symbol-rate", "300k"), "the symbol rate of 300000 Hz does not go with"),
         (("--condition", "--samples-per-symbol", "few"), "samples per symbol of model"),
     ],
 )

@@ -91,7 +91,7 @@ def test_without_a_symbol_rate_a_linear_modulation_is_assumed():
 
 
 @pytest.mark.parametrize(
-    ("centre", "bandwidth", "rate"), [(0.6, 0.1, None), (0, 0, None), (0, 1.1, None), (0, 0.1, 0), (0, 0.1, 1.5)]
+    ("centre", "bandwidth", "rate"), [(0.6, 0.1, None), (0, 1e-5, None), (0, 1.1, None), (0, 0.1, 0), (0, 0.1, 1.5)]
 )
 def test_an_impossible_band_is_one_sentence(centre, bandwidth, rate):
     with pytest.raises(AmcError, match=r"cycles per sample.*must be") as caught:
