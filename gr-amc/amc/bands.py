@@ -26,6 +26,7 @@ _CLOSE = 0.25  # pieces this near to each other, in widths of the wider one, are
 _PASSBAND_CONTRAST, _PASSBAND_SHARE = 1e4, 0.5
 LEAST_SNR = 0.0  # dB
 DYNAMIC_RANGE = 60.0  # dB between the strongest band, or passband, and the weakest that is no by-product of it
+_CORE_LEVEL, _CORE_WIDTH = 0.15, 0.6  # of the largest power in a band, and of its width
 _NOISE_SAMPLES = 1 << 17
 _CUT_BAND = 0.25  # cycles per sample
 
@@ -118,6 +119,26 @@ def power_spectrum(samples: np.ndarray) -> tuple[np.ndarray, int]:
 @cache
 def _window(bins: int) -> np.ndarray:
     return windows.blackmanharris(bins, sym=False).astype(np.float32)
+
+
+def find_core(samples: np.ndarray, band: Band) -> Band | None:
+    """What stands far out of the rest of a band of complex64 samples (n,), None where no such part is much narrower.
+
+    A receiver's passband that is not known for one, as its noise is not level, may hold a signal there.
+    """
+    density, averages = power_spectrum(samples)
+    bins = len(density)
+    first, last = (int(np.clip(round((edge + 0.5) * bins), 0, bins)) for edge in (band.lower, band.upper))
+    inside = density[first:last]
+    if averages == 0 or len(inside) < 4 * MAIN_LOBE:
+        return None
+    smooth = np.convolve(inside, np.full(MAIN_LOBE, 1 / MAIN_LOBE), "same")
+    core = np.flatnonzero(smooth > _CORE_LEVEL * smooth.max())
+    begin, end = int(core[0]), int(core[-1]) + 1
+    if not 1.5 * MAIN_LOBE < end - begin < _CORE_WIDTH * len(inside):
+        return None
+    floor = np.median(np.concatenate((inside[:begin], inside[end:])))
+    return _band(density, _Region(first + begin, first + end, np.full(end - begin, floor), False))
 
 
 # --- regions ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from itertools import count, islice
 
 import numpy as np
 
-from .bands import SHORTEST_SAMPLES, Band, find_bands
+from .bands import SHORTEST_SAMPLES, Band, find_bands, find_core
 from .conditioning import BANDWIDTH_PER_SYMBOL_RATE, NARROWEST_BAND, Conditioner, Plan, make_plan, measure_symbol_rate
 from .errors import AmcError
 from .model import Model
@@ -137,13 +137,22 @@ def find_signals(samples: np.ndarray, wanted: Wanted, lowest: float = -0.5) -> l
     if wanted.centre is not None and wanted.bandwidth is not None:
         bands = [(Band(wanted.centre, wanted.bandwidth, -np.inf, -np.inf), -np.inf)]
     else:
-        bands = [(band, _least_power(band)) for band in find_bands(samples, lowest=lowest)]
+        bands = [(band, _least_power(band)) for band in _digital_cores(samples, find_bands(samples, lowest=lowest))]
     if wanted.centre is not None:
         around = (item for item in bands if item[0].lower <= wanted.centre <= item[0].upper)
         bands = [(replace(band, centre=wanted.centre), power) for band, power in islice(around, 1)]
     if wanted.bandwidth is not None:
         bands = [(replace(band, bandwidth=wanted.bandwidth), power) for band, power in bands]
     return [Found(band, wanted.symbol_rate or measure_symbol_rate(samples, band).rate, power) for band, power in bands]
+
+
+def _digital_cores(samples: np.ndarray, bands: list[Band]) -> list[Band]:
+    """The bands, or in place of one its core where that has a symbol rate and so is a signal of its own."""
+    cores = [find_core(samples, band) for band in bands]
+    return [
+        band if core is None or measure_symbol_rate(samples, core).rate is None else core
+        for band, core in zip(bands, cores, strict=True)
+    ]
 
 
 def _least_power(band: Band) -> float:
