@@ -11,10 +11,10 @@ import pmt
 from gnuradio import gr
 
 from .errors import AmcError, first_line
-from .limits import LATEST_TIME, usable_frequency, usable_rate
 from .model import load_model
 from .pipeline import DEFAULT_BATCH, DEFAULT_SQUELCH_DBFS, DEFAULT_THRESHOLD, Counters, Pipeline, Windows
 from .report import Result, to_pmt
+from .stream_tags import TagReader
 
 OVERLOADS = ("block", "drop")
 PUBLISHES = ("every", "change")
@@ -163,7 +163,7 @@ class _Sink(gr.sync_block):
         self.status_interval = status_interval
         self.error: AmcError | None = None
         self._thread: threading.Thread | None = None
-        self._keys = {key: pmt.intern(key) for key in ("rx_time", "rx_freq", "rx_rate")}
+        self._tags = TagReader(self, self._warn_of_tag)
 
     # --- scheduler's thread -----------------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class _Sink(gr.sync_block):
         """Queues the windows that ``samples`` fill, a new stretch beginning at every tag that says so."""
         first = self.nitems_read(0)
         done = 0
-        for offset, known in self._tags(len(samples)):
+        for offset, known in self._tags.places(len(samples)):
             if known == {"sample_rate": self.pipeline.context.sample_rate}:
                 continue  # a rate said again is no discontinuity; a time or a tuning always is
             self._cut(samples[done : offset - first])
@@ -239,39 +239,14 @@ class _Sink(gr.sync_block):
             self._last_warning = now
         return due
 
+    def _warn_of_tag(self, sentence: str) -> None:
+        if self._may_warn():
+            self.logger.warn(sentence)
+
     def _warn_of_drops(self) -> None:
         if self._dropped_unsaid:
             self.logger.warn(f"overload: {self._dropped_unsaid} windows dropped since the last warning")
             self._dropped_unsaid = 0
-
-    def _tags(self, count: int) -> list[tuple[int, dict]]:
-        """(sample number, what the tags there say) for each tagged place in the next samples."""
-        places: dict[int, dict] = {}
-        for tag in self.get_tags_in_window(0, 0, count):
-            for key, name in (("rx_time", "time"), ("rx_freq", "frequency"), ("rx_rate", "sample_rate")):
-                if pmt.equal(tag.key, self._keys[key]):
-                    value = self._tag_value(key, tag)
-                    if value is not None:
-                        places.setdefault(tag.offset, {})[name] = value
-        return sorted(places.items())
-
-    def _tag_value(self, key: str, tag) -> tuple[int, float] | float | None:
-        """What the tag says, or None if it is of another type or beyond belief."""
-        try:
-            if key == "rx_time":
-                seconds, fraction = (pmt.tuple_ref(tag.value, index) for index in (0, 1))
-                value = pmt.to_uint64(seconds), pmt.to_double(fraction)
-                usable = 0 <= value[1] < 1 and value[0] <= LATEST_TIME
-            else:
-                value = pmt.to_double(tag.value)
-                usable = (usable_rate if key == "rx_rate" else usable_frequency)(value) is not None
-        except Exception:  # pmt has its own exception types and raises standard ones too
-            usable = False
-        if usable:
-            return value
-        if self._may_warn():
-            self.logger.warn(f"tag {key} at sample {tag.offset} has the value {tag.value}, which is ignored")
-        return None
 
     # --- inference thread -------------------------------------------------------------------------
 
