@@ -41,6 +41,17 @@ class Plan:
         """Samples out for a sample in."""
         return Fraction(self.interpolation, self.decimation)
 
+    @property
+    def edges(self) -> tuple[float, float]:
+        """Up to where the low-pass leaves all as it is, and from where on it stops all, in cycles per input sample."""
+        # Neither images above half the rate of the input may pass, nor what would fold at that of the output.
+        end = min(1.0, float(self.ratio)) / 2
+        passed, stopped = _PASSED * self.bandwidth / 2, _STOPPED * self.bandwidth / 2
+        if stopped > end:
+            stopped = max(end, self.bandwidth / 2 + _NARROWEST_TRANSITION)
+            passed = min(passed, stopped - _NARROWEST_TRANSITION)
+        return passed, stopped
+
 
 def make_plan(
     centre: float,
@@ -144,12 +155,7 @@ class Conditioner:
 def _filter(plan: Plan) -> tuple[np.ndarray, int]:
     """Taps float32 (2 * reach * interpolation + 1,) of the low-pass, and its reach in input samples."""
     up = plan.interpolation
-    # Neither images above half the rate of the input may pass, nor what would fold at that of the output.
-    end = min(1.0, float(plan.ratio)) / 2
-    passed, stopped = _PASSED * plan.bandwidth / 2, _STOPPED * plan.bandwidth / 2
-    if stopped > end:
-        stopped = max(end, plan.bandwidth / 2 + _NARROWEST_TRANSITION)
-        passed = min(passed, stopped - _NARROWEST_TRANSITION)
+    passed, stopped = plan.edges
     cutoff = min((passed + stopped) / 2, 0.5)
     if up == 1 and cutoff >= 0.5 - _NARROWEST_TRANSITION / 2:
         return np.ones(1, np.float32), 0
