@@ -12,6 +12,7 @@ _HOMES = {
     "Pipeline": ".pipeline",
     "Result": ".report",
     "classifier": ".block",
+    "conditioner": ".conditioner_block",
     "label_display": ".display",
     "load_model": ".model",
     "receiver_watch": ".receiver",
