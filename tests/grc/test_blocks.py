@@ -59,6 +59,7 @@ def signature(block):
 
 PYTHON_BLOCKS = {
     "amc_classifier": amc.classifier,
+    "amc_conditioner": amc.conditioner,
     "amc_label_display": amc.label_display,
     "amc_receiver_watch": amc.receiver_watch,
     "amc_sigmf_annotator": amc.sigmf_annotator,
@@ -386,3 +387,76 @@ def test_assert_of_the_annotator_lets_the_right_value_pass_and_marks_the_wrong_o
         for name, value in values.items():
             annotator.params[name].set_value(value)
         assert (errors(annotator) == []) is is_right
+
+
+# --- Signal Conditioner ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def conditioner(platform):
+    """A Signal Conditioner on the canvas, with what must be given."""
+    flowgraph = platform.make_flow_graph()
+    block = flowgraph.new_block("amc_conditioner")
+    for name, value in {"id": "conditioner", "sample_rate": "1e6"}.items():
+        block.params[name].set_value(value)
+    yield block
+
+
+def test_a_conditioner_has_an_output_for_each_signal(conditioner):
+    assert errors(conditioner) == []
+    conditioner.params["signals"].set_value("3")
+    assert errors(conditioner) == []
+    assert [(port.key, port.domain, bool(port.optional)) for port in conditioner.sources] == [
+        ("0", "stream", False),
+        ("1", "stream", False),
+        ("2", "stream", False),
+        ("signals", "message", True),
+    ]
+
+
+def test_values_reach_the_conditioners_parameter_of_their_name(conditioner, monkeypatch):
+    given = {
+        "sample_rate": 2e6, "frequency": 100e6, "signals": 1, "interval": 0.5, "samples_per_symbol": 4.0,
+        "centre": 100.1e6, "bandwidth": 30e3, "symbol_rate": 25e3,
+    }  # fmt: skip
+    assert list(given) == list(SIGNATURES["amc_conditioner"])
+    taken = {}
+    monkeypatch.setattr(amc, "conditioner", lambda **values: taken.update(values))
+    built(conditioner, **{name: str(value) for name, value in given.items()})
+    assert taken == given
+
+
+def test_callbacks_of_the_conditioner_are_its_setters(conditioner):
+    block = built(conditioner, centre="5e3", bandwidth="1e3", symbol_rate="1e3")
+    assert isinstance(block, amc.conditioner)
+    owner = type("top_block", (), {"conditioner": block})()
+    callbacks = conditioner.get_callbacks()
+    for callback in callbacks:
+        exec(callback, {"self": owner})
+    setters = {name for name in vars(amc.conditioner) if name.startswith("set_")}
+    assert {callback.partition("(")[0].removeprefix("self.conditioner.") for callback in callbacks} == setters
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ({"sample_rate": "1e6"}, {"sample_rate": "0"}),
+        ({"frequency": "-1e12"}, {"frequency": "1.1e12"}),
+        ({"signals": "8"}, {"signals": "9"}),
+        ({"signals": "1"}, {"signals": "0"}),
+        ({"interval": "0.001536"}, {"interval": "0.001535"}),
+        ({"samples_per_symbol": "2"}, {"samples_per_symbol": "1.9"}),
+        ({"samples_per_symbol": "64"}, {"samples_per_symbol": "65"}),
+        ({"centre": "500e3"}, {"centre": "501e3"}),
+        ({"centre": "1e3", "signals": "1"}, {"centre": "1e3", "signals": "2"}),
+        ({"bandwidth": "1e6"}, {"bandwidth": "-1"}),
+        ({"symbol_rate": "1e6"}, {"symbol_rate": "1.1e6"}),
+    ],
+)
+def test_assert_of_the_conditioner_marks_what_the_python_block_refuses(conditioner, right, wrong):
+    assert isinstance(built(conditioner, **right), amc.conditioner)
+    for name, value in wrong.items():
+        conditioner.params[name].set_value(value)
+    assert errors(conditioner) != []
+    with pytest.raises(amc.AmcError):
+        amc.conditioner(**{"sample_rate": 1e6, **{name: eval(value) for name, value in wrong.items()}})
