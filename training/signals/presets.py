@@ -332,8 +332,8 @@ _WILD = Preset(
     ),
     selectivity=Selectivity(
         share=0.5,
-        width=Uniform(1.0, 3.0),
-        offset=Uniform(-0.1, 0.1),
+        width=Uniform(0.9, 3.0),
+        offset=Uniform(-0.15, 0.15),
         edge=Uniform(0.05, 0.3),
         noise_bandwidth=LogUniform(0.07, 0.6),
     ),
