@@ -228,7 +228,9 @@ def _passband_floor(density: np.ndarray, averages: int) -> np.ndarray:
         chosen = _near(density, line)
         if chosen.sum() < 2 * MAIN_LOBE:
             return level
-    if chosen.sum() < max(len(density) / 2, 1.3 * _near(density, level).sum()):
+    # A line along the top of a signal has the signal's flanks below it, and one along noise has nothing.
+    is_top = (density < line / _NEAR).sum() > _FLOOR_QUANTILE * len(density)
+    if is_top or chosen.sum() < max(len(density) / 2, 1.3 * _near(density, level).sum()):
         return level
     # Beyond this the line follows a signal and no longer the noise.
     return np.clip(line, level, 10 * level)

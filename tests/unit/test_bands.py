@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from gnuradio.amc.bands import SHORTEST_SAMPLES, find_bands, power_spectrum
+from gnuradio.amc.bands import SHORTEST_SAMPLES, Band, find_bands, find_core, power_spectrum
 from gnuradio.amc.demo import make_passage
 from scipy.signal import fftconvolve, firwin
 
@@ -86,6 +86,28 @@ def test_a_signal_over_most_of_the_capture_is_found():
         samples = signal_at(0.0, 0.55, 20.0, scheme=scheme) + white_noise(COUNT, 1.0, 3)
         (band,) = find_bands(samples.astype(np.complex64))
         assert band.bandwidth == pytest.approx(1.17 * 0.55, rel=0.05)
+
+
+def test_a_wide_signal_with_broad_flanks_is_found():
+    """Rectangular symbols, five samples long, have a main lobe of 0.4 in a passband of 0.5, as a 9600 baud downlink."""
+    symbols = np.random.default_rng(8).choice([-1, 1], COUNT // 5 + 1)
+    for seed in range(4):
+        samples = 3 * np.repeat(symbols, 5)[:COUNT] + white_noise(COUNT, 1.0, seed)
+        samples = fftconvolve(samples, firwin(401, 0.5, fs=2), "same") + white_noise(COUNT, 1e-5, seed + 9)
+        (band,) = find_bands(samples.astype(np.complex64))
+        assert abs(band.centre) < 0.01
+        assert 0.2 < band.bandwidth < 0.45
+
+
+def test_a_signal_in_a_passband_that_was_taken_for_one_band_is_its_core():
+    passband = firwin(401, 0.2, fs=2) * np.exp(2j * np.pi * 0.05 * np.arange(401))
+    noise = fftconvolve(white_noise(COUNT, 1.0, 11), passband, "same") + white_noise(COUNT, 3e-3, 12)
+    samples = (noise + signal_at(0.01, 0.02, 0.0)).astype(np.complex64)
+    core = find_core(samples, Band(0.05, 0.19, 0.0, 20.0))
+    assert core.centre == pytest.approx(0.01, abs=0.003)
+    assert core.bandwidth == pytest.approx(1.17 * 0.02, rel=0.2)
+    level = (signal_at(0.05, 0.1, 10.0) + white_noise(COUNT, 1.0, 13)).astype(np.complex64)
+    assert find_core(level, find_bands(level)[0]) is None
 
 
 @pytest.mark.parametrize("truth", ["AM-DSB-WC", "AM-DSB-SC", "AM-SSB-SC"])
