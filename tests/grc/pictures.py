@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pictures of the README: the simulation example running, its flowgraph in GNU Radio Companion, and the display.
+"""The pictures of the README: two examples running, a flowgraph in GNU Radio Companion, and the display.
 
     ./run exec python -m tests.grc.pictures FOLDER [--model MODEL] [--stages NAME=VALUE,... ...]
 
-writes FOLDER/simulation.png, FOLDER/flowgraph.png and FOLDER/display.png in a minute. Needs no display; the second
-needs Xvfb (package xvfb) and what GNU Radio Companion needs (gir1.2-gtk-3.0, python3-gi-cairo).
+writes FOLDER/simulation.png, conditioner.png, display.png and flowgraph.png in a minute or two. Needs no display; the
+last one needs Xvfb (package xvfb) and what GNU Radio Companion needs (gir1.2-gtk-3.0, python3-gi-cairo).
 """
 
 import argparse
@@ -23,6 +23,8 @@ from .flowgraphs import GRC, generate, open_flowgraph, open_platform
 SECONDS = 240
 STAGES = [f"modulation={name},snr=20" for name in ("OOK", "8PSK", "BPSK", "GMSK", "FM", "16QAM", "QPSK")]
 LABELS = 300  # of a stage, after those that are on their way: three seconds together
+MOVES = [f"qpsk_frequency={frequency}" for frequency in (90e3, 120e3)]
+MOVE_LABELS = 1500
 
 
 def run_window(python_file, *arguments):
@@ -65,6 +67,15 @@ def display():
     finally:
         server.terminate()
         server.wait()
+
+
+def take_window(example, picture, model, labels, stages):
+    """Picture of a flowgraph's window in the last of the stages, each of so many labels."""
+    platform = open_platform()
+    with tempfile.TemporaryDirectory() as folder:
+        python_file = generate(platform, open_flowgraph(platform, example), folder)
+        settings = [f"--stage={stage}" for stage in stages]
+        run_window(python_file, "--picture", picture, "--model", model, f"--labels={labels}", *settings)
 
 
 def take_canvas(example, picture):
@@ -129,12 +140,10 @@ def main():
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     example = GRC / "examples" / "amc_simulation.grc"
-    platform = open_platform()
-    with tempfile.TemporaryDirectory() as work:
-        python_file = generate(platform, open_flowgraph(platform, example), work)
-        picture = options.folder / "simulation.png"
-        stages = [f"--stage={stage}" for stage in options.stages]
-        run_window(python_file, "--picture", picture, "--model", options.model, f"--labels={LABELS}", *stages)
+    take_window(example, options.folder / "simulation.png", options.model, LABELS, options.stages)
+    take_window(
+        example.with_name("amc_conditioner.grc"), options.folder / "conditioner.png", options.model, MOVE_LABELS, MOVES
+    )
     run_display(options.folder / "display.png", "--model", options.model)
     take_canvas(example, options.folder / "flowgraph.png")
 

@@ -54,6 +54,7 @@ def assert_shows_something(picture, width, height, colours):
 
 def test_the_examples_are_there():
     assert [path.stem for path in EXAMPLES] == [
+        "amc_conditioner",
         "amc_file_replay",
         "amc_live_osmosdr",
         "amc_live_soapy",
@@ -128,6 +129,16 @@ def test_simulation_says_qpsk_for_qpsk(generated):
     assert counts["QPSK"] >= 0.8 * len(result), counts
 
 
+@needs_released_model
+@pytest.mark.hard_timeout(900)
+def test_conditioner_keeps_up_with_a_signal_that_moves(generated):
+    """The strongest signal is QPSK, at three places one after the other."""
+    stages = [f"--stage=qpsk_frequency={frequency}" for frequency in (90e3, 120e3, 75e3)]
+    for result in run_window(generated("amc_conditioner"), *stages):
+        counts = Counter(label for label, _ in result)
+        assert counts["QPSK"] >= 0.8 * len(result), counts
+
+
 def test_simulation_without_its_model_ends_with_the_reason(generated, tmp_path, capfd):
     with pytest.raises(subprocess.CalledProcessError):
         run_window(generated("amc_simulation"), "--model", tmp_path / "missing.onnx", "--stage=snr=20")
@@ -152,7 +163,7 @@ def test_file_replay_prints_each_window_and_ends(generated, tmp_path):
     assert re.search(r"windows\D*6\b", done.stdout)
 
 
-@pytest.mark.parametrize("name", ["amc_live_osmosdr", "amc_live_soapy", "amc_simulation"])
+@pytest.mark.parametrize("name", ["amc_conditioner", "amc_live_osmosdr", "amc_live_soapy", "amc_simulation"])
 def test_display_has_the_model_and_both_ports_of_the_classifier(platform, name):
     flowgraph = open_flowgraph(platform, GRC / "examples" / f"{name}.grc")
     blocks = {block.name: block for block in flowgraph.blocks}
