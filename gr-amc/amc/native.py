@@ -63,12 +63,17 @@ class NativeRuntime:
         self.window = network.input.output.length
         self.class_count = len(network.logits.shift)
         self._engine, self._threads = build(network), threads
-        self.is_slow = any(self._is_slow(number + 1) for number in range(len(network.layers)))
+        self.is_slow = self._is_slow(network)
 
-    def _is_slow(self, number: int) -> bool:
-        """Of sums of 32 bits there are half as many in a vector; linear layers have few sums."""
-        engine = self._engine
-        return engine.is_wide(number) and not engine.takes_quads(number) and not engine.is_linear(number)
+    def _is_slow(self, network: IntegerNetwork) -> bool:
+        """Whether most products are added up in 32 bits one by one, of which there are half as many in a vector."""
+        products = [np.count_nonzero(layer.weights) * layer.output.length * layer.pool for layer in network.layers]
+        slow = [
+            count
+            for number, count in enumerate(products, 1)
+            if self._engine.is_wide(number) and not self._engine.takes_quads(number)
+        ]
+        return sum(slow) > sum(products) / 2
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Logits float32 (n, C) of windows float32 (n, 2, L); raises AmcError for another shape."""
