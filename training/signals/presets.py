@@ -332,8 +332,8 @@ _WILD = Preset(
     ),
     selectivity=Selectivity(
         share=0.5,
-        width=Uniform(0.9, 3.0),
-        offset=Uniform(-0.15, 0.15),
+        width=LogUniform(0.75, 3.0),
+        offset=Uniform(-0.2, 0.2),
         edge=Uniform(0.05, 0.3),
         noise_bandwidth=LogUniform(0.07, 0.6),
     ),
