@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "network.h"
+#include "peak.h"
 
 namespace py = pybind11;
 
@@ -137,6 +138,10 @@ PYBIND11_MODULE(_engine, module) {
         .def("is_linear", &amc::Network::IsLinear, py::arg("number"))
         .def("takes_quads", &amc::Network::TakesQuads, py::arg("number"));
 
+    module.def("measure_peak", [] {
+        const amc::Peak peak = amc::MeasurePeak();
+        return py::dict(py::arg("products") = peak.products, py::arg("quads") = peak.quads, py::arg("bytes") = peak.bytes);
+    });
     module.def("targets", &amc::Targets);
     module.def("target_in_use", &amc::TargetInUse);
     module.def("use_target", &amc::UseTarget, py::arg("name"));

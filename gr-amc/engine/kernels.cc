@@ -264,8 +264,6 @@ void RoundedRow(const uint8_t* codes, const Tap* taps, size_t count, const PairT
     }
 }
 
-#undef AMC_HAS_PAIRS
-
 // AVX-512 and what goes beyond it. Highway has no sums of four products of bytes everywhere; what the processor has is
 // asked when the kernel is.
 #define AMC_HAS_QUADS (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3)
@@ -360,8 +358,6 @@ QuadKernel QuadKernelHere() {
     return nullptr;
 }
 
-#undef AMC_HAS_QUADS
-
 void InterleaveRowsOf(const uint8_t* first, const uint8_t* second, const uint8_t* third, const uint8_t* fourth,
                       size_t length, uint8_t* made) {
 #if HWY_TARGET == HWY_SCALAR
@@ -406,6 +402,76 @@ void QuantiseRowOf(const float* values, size_t length, float scale, float low, f
     }
 }
 
+// --- the limits of the processor ------------------------------------------------------------------
+
+constexpr size_t kChains = 12;  // sums that do not wait for each other, enough to hide how long one addition takes
+
+size_t RunProductsHere(size_t rounds, int32_t* result) {
+    const hn::ScalableTag<int16_t> d;
+    hn::Vec<decltype(d)> sums[kChains];
+    for (auto& sum : sums) sum = hn::Set(d, 3);
+    const auto weights = hn::Set(d, 0x0101);
+    for (size_t round = 0; round < rounds; ++round) {
+        // Made of the sums themselves, or the product would be moved out of the loop.
+        for (auto& sum : sums) {
+#if AMC_HAS_PAIRS
+            sum = hn::Add(sum, PairProducts(hn::BitCast(D8(), sum), weights));
+#else
+            sum = hn::Add(sum, hn::Mul(sum, weights));
+#endif
+        }
+    }
+    auto total = sums[0];
+    for (const auto& sum : sums) total = hn::Add(total, sum);
+    *result = hn::GetLane(total);
+#if AMC_HAS_PAIRS
+    constexpr size_t kEach = 2;
+#else
+    constexpr size_t kEach = 1;
+#endif
+    return rounds * kChains * hn::Lanes(d) * kEach;
+}
+
+size_t RunQuadsHere(size_t rounds, int32_t* result) {
+#if AMC_HAS_QUADS
+    if (QuadKernelHere()) {
+        V32 sums[kChains];
+        for (auto& sum : sums) sum = hn::Set(D32(), 3);
+        const auto weights = hn::Set(D32(), 0x01010101);
+        for (size_t round = 0; round < rounds; ++round) {
+            for (auto& sum : sums) asm("vpdpbusd %1, %1, %0" : "+v"(sum.raw) : "v"(weights.raw));
+        }
+        auto total = sums[0];
+        for (const auto& sum : sums) total = hn::Add(total, sum);
+        *result = hn::GetLane(total);
+        return rounds * kChains * hn::Lanes(D32()) * 4;
+    }
+#endif
+    *result = static_cast<int32_t>(rounds);
+    return 0;
+}
+
+size_t RunLoadsHere(const uint8_t* codes, size_t size, size_t rounds, int32_t* result) {
+    const hn::ScalableTag<uint8_t> d;
+    const size_t lanes = hn::Lanes(d);
+    auto first = hn::Zero(d), second = first, third = first, fourth = first;
+    for (size_t round = 0; round < rounds; ++round) {
+        for (size_t t = 1; t + 4 * lanes <= size; t += 4 * lanes) {
+            first = hn::Or(first, hn::LoadU(d, codes + t));
+            second = hn::Or(second, hn::LoadU(d, codes + t + lanes));
+            third = hn::Or(third, hn::LoadU(d, codes + t + 2 * lanes));
+            fourth = hn::Or(fourth, hn::LoadU(d, codes + t + 3 * lanes));
+        }
+        // Else one round would do for all of them.
+        codes += round % 2 ? -1 : 1;
+    }
+    *result = hn::GetLane(hn::Or(hn::Or(first, second), hn::Or(third, fourth)));
+    return rounds * ((size - 1) / (4 * lanes)) * 4 * lanes;
+}
+
+#undef AMC_HAS_PAIRS
+#undef AMC_HAS_QUADS
+
 }  // namespace HWY_NAMESPACE
 }  // namespace amc
 HWY_AFTER_NAMESPACE();
@@ -420,6 +486,9 @@ HWY_EXPORT(RoundedRow);
 HWY_EXPORT(QuadKernelHere);
 HWY_EXPORT(InterleaveRowsOf);
 HWY_EXPORT(QuantiseRowOf);
+HWY_EXPORT(RunProductsHere);
+HWY_EXPORT(RunQuadsHere);
+HWY_EXPORT(RunLoadsHere);
 
 void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, int32_t* sums) {
     HWY_DYNAMIC_DISPATCH(SumRow32)(codes, taps.data(), taps.size(), length, sums);
@@ -465,6 +534,14 @@ void InterleaveRows(const uint8_t* const rows[4], size_t length, uint8_t* made) 
 void QuantiseRow(const float* values, size_t length, float scale, int low, int high, uint8_t* codes) {
     HWY_DYNAMIC_DISPATCH(QuantiseRowOf)
     (values, length, scale, static_cast<float>(low), static_cast<float>(high), codes);
+}
+
+size_t RunProducts(size_t rounds, int32_t* result) { return HWY_DYNAMIC_DISPATCH(RunProductsHere)(rounds, result); }
+
+size_t RunQuads(size_t rounds, int32_t* result) { return HWY_DYNAMIC_DISPATCH(RunQuadsHere)(rounds, result); }
+
+size_t RunLoads(const uint8_t* codes, size_t size, size_t rounds, int32_t* result) {
+    return HWY_DYNAMIC_DISPATCH(RunLoadsHere)(codes, size, rounds, result);
 }
 
 namespace {

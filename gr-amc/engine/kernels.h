@@ -76,6 +76,14 @@ void InterleaveRows(const uint8_t* const rows[4], size_t length, uint8_t* made);
 // codes[t] = clip(round-half-even(values[t] / scale), low, high) - low; what is no number becomes 0.
 void QuantiseRow(const float* values, size_t length, float scale, int low, int high, uint8_t* codes);
 
+// The arithmetic of the kernels without memory, "rounds" times over: returns how many products that were. What they come
+// to goes to "result", so that they cannot be left out. RunQuads returns 0 where there is no QuadKernel.
+size_t RunProducts(size_t rounds, int32_t* result);
+size_t RunQuads(size_t rounds, int32_t* result);
+
+// And memory without arithmetic: reads "size" bytes from "codes" on, one byte off any alignment; returns bytes read.
+size_t RunLoads(const uint8_t* codes, size_t size, size_t rounds, int32_t* result);
+
 // Instruction sets that run here, the best one first, and the one in use.
 std::vector<std::string> Targets();
 std::string TargetInUse();

@@ -93,12 +93,17 @@ def table(report: dict) -> str:
         name = {"runtime": "bare runtime", "block": "block in a flowgraph"}[row["what"]]
         lines.append(_row(f"{name}, batch {row['batch']}, threads {row['threads']}", row["msps"]))
     if report["layers"]:
-        lines += ["", "ENGINE BY LAYER, 1 thread: weights not zero, products a window, ns a window, products a ns"]
+        lines += [
+            "",
+            "ENGINE BY LAYER, 1 thread: weights not zero, products a window, ns a window, products a ns; "
+            "these as a share of the processor's most products, and of its most reads",
+        ]
     for row in report["layers"]:
         quads = ", four at a time" if row["products_at_a_time"] == 4 else ""
         lines.append(
             f"{row['layer']:<10}{row['nonzero_weights']:>8,}{row['products']:>12,}{row['nanoseconds']:>10,.0f}"
-            f"{row['products'] / row['nanoseconds']:>8.1f}{quads}"
+            f"{row['products'] / row['nanoseconds']:>8.1f}"
+            f"{row['share_of_products']:>7.0%}{row['share_of_reads']:>6.0%}{quads}"
         )
     lines += ["", f"{'THOUSAND FRAMES A SECOND':<62}{'median':>8}  {'min':>8} ..{'max':>8}"]
     lines += [_row(f"{row['what']}, {row['class']}", row["thousand_frames"]) for row in report["signals"]]

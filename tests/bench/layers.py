@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import numpy as np
+from gnuradio.amc._engine import measure_peak
 from gnuradio.amc.compiler import compile_model
 from gnuradio.amc.native import build
 
@@ -11,7 +12,9 @@ from .measure import Effort
 
 
 def measure(path: Path, windows: np.ndarray, effort: Effort) -> list[dict]:
-    """For each tensor and the logits: weights that are not zero, products a window and ns a window in one thread.
+    """For each tensor and the logits: weights that are not zero, products a window and ns a window in one thread; and
+    what share that is of the products that the processor can do with all of them in registers, and of the bytes that it
+    can read from its first cache, of which each product takes one.
 
     ``windows`` float32 (n, 2, window). The least of the repetitions, since all that disturbs makes it more.
     """
@@ -34,4 +37,9 @@ def measure(path: Path, windows: np.ndarray, effort: Effort) -> list[dict]:
         )
     nonzero = int(np.count_nonzero(network.logits.weights))
     rows.append({"layer": "logits", "nonzero_weights": nonzero, "products": nonzero, "products_at_a_time": 1})
-    return [row | {"nanoseconds": float(time)} for row, time in zip(rows, nanoseconds, strict=True)]
+    peak = measure_peak()
+    for row, time in zip(rows, nanoseconds, strict=True):
+        rate = row["products"] / time
+        of = peak["quads" if row["products_at_a_time"] == 4 else "products"]
+        row |= {"nanoseconds": float(time), "share_of_products": rate / of, "share_of_reads": rate / peak["bytes"]}
+    return rows

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from tests.helpers.quantised_models import execute, random_network
 
 TARGETS = _engine.targets()
+HAS_QUADS = TARGETS[0] == "AVX3" and "avx512_vnni" in Path("/proc/cpuinfo").read_text()
 
 
 @pytest.fixture(autouse=True)
@@ -106,10 +107,7 @@ def test_sums_cancel_on_the_way_without_overflow():
     same_as_defined(network, np.full((1, 200, 40), 255, np.float32))
 
 
-@pytest.mark.skipif(
-    TARGETS[0] != "AVX3" or "avx512_vnni" not in Path("/proc/cpuinfo").read_text(),
-    reason="this processor has no sums of four products of bytes",
-)
+@pytest.mark.skipif(not HAS_QUADS, reason="this processor has no sums of four products of bytes")
 def test_four_products_are_added_at_a_time_where_that_pays():
     """Layers whose weights stand side by side, and all that need 32 bits, but for weights of more than a byte."""
     rng = np.random.default_rng(1)
@@ -257,3 +255,14 @@ def test_an_unknown_target_is_refused():
     with pytest.raises(ValueError, match="no instruction set 'MMX'"):
         _engine.use_target("MMX")
     assert _engine.target_in_use() == TARGETS[0]
+
+
+def test_the_processors_best_is_measured_for_each_instruction_set():
+    for target in TARGETS:
+        _engine.use_target(target)
+        try:
+            peak = _engine.measure_peak()
+        finally:
+            _engine.use_target(TARGETS[0])
+        assert min(peak["products"], peak["bytes"]) > 0
+        assert (peak["quads"] > 0) == (target == TARGETS[0] and HAS_QUADS)
