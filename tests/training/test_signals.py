@@ -291,7 +291,8 @@ def test_the_noise_follows_the_law_of_the_label(preset, name, label):
 def test_echoes_and_other_rates_keep_the_law_of_the_label(label):
     """The share of a QPSK signal that lies inside of its band tells its power, the rest of the band the noise's."""
     preset = replace(
-        PRESETS["wild"], neighbour=None, selectivity=None, amplifier=None, rectangular_share=0.0, carrier_offset=NONE,
+        PRESETS["wild"], neighbour=None, selectivity=None, amplifier=None, limiter=None, rectangular_share=0.0,
+        carrier_offset=NONE,
         phase_noise=NONE, dc_offset=NONE, quantiser_bits=None, gain_imbalance_db=NONE, phase_imbalance=NONE,
         level_db=NONE, samples_per_symbol=Uniform(6.0, 16.0),
     )  # fmt: skip
@@ -328,7 +329,7 @@ def wild(**changes):
     ideal = {
         "multipath": None, "neighbour": None, "carrier_offset": NONE, "phase_noise": NONE, "dc_offset": NONE,
         "gain_imbalance_db": NONE, "phase_imbalance": NONE, "level_db": NONE, "quantiser_bits": None,
-        "rectangular_share": 0.0, "amplifier": None, "selectivity": None,
+        "rectangular_share": 0.0, "amplifier": None, "limiter": None, "selectivity": None,
     }  # fmt: skip
     assert set(changes) <= set(ideal)
     kept = {name: getattr(PRESETS["wild"], name) for name, wanted in changes.items() if wanted}
@@ -430,6 +431,20 @@ def test_wild_amplifiers_follow_their_model():
             behind / np.abs(behind).max(1, keepdims=True), expected / np.abs(expected).max(1, keepdims=True), atol=1e-5
         )
         np.testing.assert_allclose(np.mean(np.abs(behind) ** 2, 1), np.mean(np.abs(before) ** 2, 1), rtol=1e-4)
+
+
+def test_wild_limiters_flatten_noise_and_all():
+    """Of BPSK as strong as its noise: the envelope varies less, by as much as Rapp's model makes it vary less."""
+    limiter = Amplifier(1.0, fixed(9.0), ("BPSK",), fixed(-3.0), fixed(2.0))
+
+    def spread(frames):
+        power = np.abs(frames) ** 2
+        return np.mean(np.std(power, axis=1) / np.mean(power, axis=1))
+
+    free, limited = (frames_of(replace(wild(), limiter=one), "BPSK", 0, 300) for one in (None, limiter))
+    saturation = np.sqrt(np.mean(np.abs(free) ** 2, axis=1, keepdims=True)) * 10 ** (-3 / 20)
+    assert spread(limited) == pytest.approx(spread(free / (1 + (np.abs(free) / saturation) ** 4) ** 0.25), rel=0.03)
+    assert spread(limited) < 0.5 * spread(free)
 
 
 def test_wild_rectangular_pulses_change_at_once():

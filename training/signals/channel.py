@@ -13,7 +13,7 @@ from .spectrum import frequencies, times, turned
 
 
 def amplify(preset: Preset, rule: Amplifier, signal: Tensor, classes: Tensor, draw: Draw) -> Tensor:
-    """``signal`` complex64 (N, BLOCK) behind an amplifier, in the frames that have one; its power stays."""
+    """``signal`` complex64 (N, samples) behind an amplifier, in the frames that have one; its power stays."""
     linear_ones = torch.tensor([name in preset.constellations for name in preset.classes], device=draw.device)[classes]
     rows = ((draw.uniform(len(signal)) < rule.share) & linear_ones).nonzero()[:, 0]
     if len(rows) == 0:

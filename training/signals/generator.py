@@ -42,6 +42,8 @@ def generate(preset: Preset, classes: Tensor, snr_labels: Tensor, generator: tor
 
     noise_power = 10 ** (-preset.snr_db_per_label * snr_labels.to(draw.device, torch.float32) / 10)
     signal = signal + draw.complex_normal(*signal.shape) * noise_power.sqrt()[:, None]
+    if preset.limiter:
+        signal = amplify(preset, preset.limiter, signal, classes.to(draw.device), draw)
     scale = sent.variance + others + noise_power
     if preset.mean_in_divisor:
         scale = scale + sent.mean_power

@@ -227,10 +227,10 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Amplifier:
-    """A transmitter's amplifier in ``share`` of the frames of linear modulations, near its saturation.
+    """An amplifier near its saturation, in ``share`` of the frames of linear modulations.
 
-    Saturation lies ``back_off_db`` above the rms of the signal, for ``phase_only`` modulations ``driven_db``: those are
-    sent with amplifiers that are driven hard. ``sharpness`` is the exponent p of C. Rapp's model ("Effects of
+    Saturation lies ``back_off_db`` above the rms of what it amplifies, for ``phase_only`` modulations ``driven_db``:
+    those stand being driven hard, and are. ``sharpness`` is the exponent p of C. Rapp's model ("Effects of
     HPA-Nonlinearity on a 4-DPSK/OFDM-Signal ...", 1991).
     """
 
@@ -272,9 +272,10 @@ class Preset:
     clock_error: Distribution = NONE  # of the symbol rate, relative
     delay_grid: float = 0.0  # symbol delays are multiples of this plus half of it; 0: any delay
     rectangular_share: float = 0.0  # of linear modulations with rectangular pulses in place of raised cosines
-    amplifier: Amplifier | None = None
+    amplifier: Amplifier | None = None  # the transmitter's
     multipath: Multipath | None = None
     neighbour: Neighbour | None = None
+    limiter: Amplifier | None = None  # the receiver's, noise and neighbours included
     selectivity: Selectivity | None = None
     phase_noise: Distribution = NONE  # rms step of a random walk, radians a sample
     gain_imbalance_db: Distribution = NONE  # of in-phase over quadrature
@@ -293,6 +294,14 @@ _AUDIO = (BandNoise(0.001, Uniform(0.015, 0.05)),)
 # Telephone bandwidth at receivers of 16 to 200 thousand samples a second, and test tones.
 _SOUND = (Voice(LogUniform(0.017, 0.2)), Tone(LogUniform(0.003, 0.05)), BandNoise(0.001, LogUniform(0.017, 0.2)))
 _DIAGONAL_OQPSK = CONSTELLATIONS | {"OQPSK": rotated(CONSTELLATIONS["OQPSK"], math.pi / 4)}
+
+_AMPLIFIER = Amplifier(
+    share=0.4,
+    back_off_db=Uniform(4.0, 12.0),
+    phase_only=("BPSK", "QPSK", "8PSK", "16PSK", "32PSK", "OQPSK"),
+    driven_db=Uniform(-4.0, 8.0),
+    sharpness=Uniform(1.0, 3.0),
+)
 
 _WILD = Preset(
     description="real receivers: 2 to 16 samples per symbol, offsets, echoes, neighbours, 8-bit quantisation",
@@ -314,13 +323,7 @@ _WILD = Preset(
         NOISE: Silence(),
     },
     rectangular_share=0.15,
-    amplifier=Amplifier(
-        share=0.4,
-        back_off_db=Uniform(4.0, 12.0),
-        phase_only=("BPSK", "QPSK", "8PSK", "16PSK", "32PSK", "OQPSK"),
-        driven_db=Uniform(-4.0, 8.0),
-        sharpness=Uniform(1.0, 3.0),
-    ),
+    amplifier=_AMPLIFIER,
     multipath=Multipath(
         share=0.5, paths=4, delay_spread=LogUniform(0.3, 6.0), k_factor_db=Choice((-60.0, 0.0, 6.0, 12.0))
     ),
@@ -330,6 +333,7 @@ _WILD = Preset(
         level_db=Uniform(-20.0, 10.0),
         spacing=Uniform(1.1, 2.0),
     ),
+    limiter=replace(_AMPLIFIER, share=0.2),
     selectivity=Selectivity(
         share=0.5,
         width=LogUniform(0.75, 3.0),
