@@ -12,7 +12,7 @@ from .config import Pruning, Run, Stage
 from .errors import TrainingError
 from .networks import Bits, prunable_weights
 from .policies import POLICIES
-from .train import Trainer, read_checkpoint, trained_checkpoint
+from .train import Trainer, features_only, read_checkpoint, trained_checkpoint
 
 
 def _group_size(weight: Tensor, group: int) -> int:
@@ -131,7 +131,7 @@ def prune(run: Run, folder: Path, resume: bool = False) -> Path:
         raise TrainingError(f"the run {run.name} has no pruning; add that section to its configuration.")
     position = read_checkpoint(folder / "pruned.pt") if resume else None
     own = position or (read_checkpoint(folder / "trained.pt") if run.stages else None)
-    begin = own or trained_checkpoint(run.start, folder)
+    begin = own or features_only(trained_checkpoint(run.start, folder), run)
     trainer = Trainer(run, folder)
     if own:
         trainer.take_over(own)

@@ -107,13 +107,17 @@ class Trainer:
         if state is not None:
             # A float network has no quantiser ranges: those are learned from the first batches. One that was begun with
             # for its features has no output layer.
+            output = {key for key in network.state_dict() if key.startswith(f"{output_layer(network)}.")}
+            fresh = output if output.isdisjoint(state) else set()
             try:
                 result = network.load_state_dict(state, strict=False)
             except RuntimeError:  # sizes that differ
                 result = None
-            output = output_layer(network)
-            learned = [key for key in (result.missing_keys if result else ()) if not key.startswith(f"{output}.")]
-            if result is None or result.unexpected_keys or any("scaling" not in key for key in learned):
+            if (
+                result is None
+                or result.unexpected_keys
+                or any("scaling" not in key for key in set(result.missing_keys) - fresh)
+            ):
                 raise TrainingError("the checkpoint belongs to another network than the configuration names.")
         self.network, self.bits = network.to(self.device, memory_format=torch.channels_last), bits
 

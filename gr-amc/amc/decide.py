@@ -36,8 +36,8 @@ SCORES = {
 }
 
 
-# Log-likelihood ratio from which on an average begins anew: for windows of one signal that is reached about once in
-# e^CHANGE_EVIDENCE of them.
+# Log-likelihood ratio from which on an average begins anew. Windows of one signal reach it rarely: for a calibrated
+# network about once in e^CHANGE_EVIDENCE of them, more often for one that is sure of what it takes the signal for.
 CHANGE_EVIDENCE = 10.0
 
 
@@ -112,7 +112,7 @@ class Decider:
         if self.rejection:
             fresh[:, -1] = SCORES[self.rejection.score](scaled)
         if self.average == 1:
-            self._history = self._history[:0]  # which would be out of date when the average becomes longer again
+            self.restart()  # what was kept would be out of date when the average becomes longer again
             return Averages(np.exp(fresh[:, :-1]).astype(np.float32), fresh[:, -1])
         held = self._history[max(0, len(self._history) - self.average + 1) :]
         values = np.concatenate((held, fresh))
@@ -131,6 +131,7 @@ class Decider:
             if end > begin:
                 held = int((sums[end] - sums[begin]).argmax())
                 evidence = np.maximum(self._evidence + values[end] - values[end, held], 0.0)
+                evidence[held] = 0.0  # what it gathered when another class was held
                 self._evidence_age = np.where(evidence > 0, self._evidence_age + 1, 0)
                 other = int(evidence.argmax())
                 if evidence[other] > CHANGE_EVIDENCE:

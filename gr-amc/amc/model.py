@@ -15,6 +15,7 @@ from .runtime import Runtime, open_runtime
 from .windows import LONGEST_WINDOW, checked_count
 
 DEFAULT_MODEL = "vgg10-w4a4-first"
+RECEIVER_MODEL = "wild"  # for signals as a conditioner finds them
 DEFAULT_SAMPLES_PER_SYMBOL = 8.0
 MOST_SAMPLES_PER_SYMBOL = 1000
 MODELS = Path(__file__).parent / "models"
@@ -161,7 +162,7 @@ def _rejection(path: Path, session: Runtime) -> Rejection | None:
         content = json.loads(text)
         rejection = Rejection(content["score"], float(content["threshold"]))
         usable = rejection.score in SCORES and np.isfinite(rejection.threshold)
-    except (ValueError, RecursionError, LookupError, TypeError):
+    except (ValueError, RecursionError, LookupError, TypeError, OverflowError):
         usable = False
     if not usable:
         raise AmcError(

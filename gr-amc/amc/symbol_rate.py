@@ -85,6 +85,8 @@ def _pair_of_lines(samples: np.ndarray, bandwidth: float) -> SymbolRate:
     places = np.arange(max(zero - reach, 0), min(zero + reach + 1, count))
     one = int(places[np.argmax(contrast[places])])
     others = places[np.abs(places - one) > 2]  # the window spreads a line over its neighbours
+    if len(others) == 0:  # too few samples for so narrow a band
+        return SymbolRate(None, 0.0)
     two = int(others[np.argmax(contrast[others])])
     spacing, centre = abs(one - two) / count, (one + two - 2 * zero) / 2 / count
     if abs(centre) > 2 * _LARGEST_OFFSET * bandwidth:

@@ -81,6 +81,25 @@ def test_one_signal_is_averaged_to_the_end():
     assert (named[64:] == 0).all()
 
 
+def test_what_spoke_for_a_class_before_it_was_held_does_not_count_again():
+    """A class that took over from another, which takes over again: nothing is left of the first time."""
+    decider = Decider(CLASSES, 1.0, 8, 0.0)
+    towards_b = np.array([[0, 4.0, 0]], np.float32)
+    decider.averages(np.array([[3.0, 0, 0]] * 3, np.float32))
+    decider.averages(np.repeat(towards_b, 3, axis=0))
+    held = decider._history[:, :3].mean(axis=0).argmax()
+    assert decider._evidence[held] == 0.0
+
+
+def test_an_average_that_was_one_begins_anew():
+    decider = Decider(CLASSES, 1.0, 8, 0.0)
+    decider.averages(np.array([[9.0, 0, 0], [0, 5.0, 0]], np.float32))
+    decider.average = 1
+    decider.averages(np.array([[0, 0, 9.0]], np.float32))
+    decider.average = 8
+    assert decider.labels(decider.averages(np.array([[0, 1.0, 0]], np.float32))) == ["B"]
+
+
 def test_a_smaller_average_takes_effect_at_once():
     decider = Decider(CLASSES, 1.0, 4, 0.0)
     decider.averages(np.array([[9.0, 0, 0]] * 3, np.float32))

@@ -39,7 +39,8 @@ def test_what_a_model_says_of_windows_of_no_class(tmp_path):
 @pytest.mark.parametrize(
     "text",
     ["nothing", "3", '{"score": "energy"}', '{"score": "luck", "threshold": 1}', '{"score": [], "threshold": 1}',
-     '{"score": "energy", "threshold": NaN}', '{"score": "energy", "threshold": "high"}'],
+     '{"score": "energy", "threshold": NaN}', '{"score": "energy", "threshold": "high"}',
+     '{"score": "energy", "threshold": 1' + 400 * "0" + "}"],
 )  # fmt: skip
 def test_a_rejection_that_makes_no_sense(tmp_path, text):
     path = write_model(tmp_path / "m.onnx", metadata=REJECTION | {"amc.rejection": text})

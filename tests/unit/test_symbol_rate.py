@@ -95,3 +95,8 @@ def test_a_band_that_is_no_part_of_the_spectrum_is_one_sentence(bandwidth):
     with pytest.raises(AmcError, match="resample first") as caught:
         estimate_symbol_rate(white_noise(1000, 1.0, 1), bandwidth)
     assert "\n" not in str(caught.value)
+
+
+def test_a_band_too_narrow_for_so_few_samples_has_no_symbol_rate():
+    samples = np.exp(2j * np.pi * np.random.default_rng(1).uniform(size=512)).astype(np.complex64)
+    assert estimate_symbol_rate(samples, 1e-3).rate is None
