@@ -110,7 +110,7 @@ class _Output:
         return self._stretches.popleft()[0]
 
     def abort(self) -> list[SignalChain]:
-        """Forgets all that is under way, and returns the chains that are to be aborted."""
+        """Forgets all that is under way, and returns its chains."""
         chains = [chain for chain, _ in self._stretches]
         self._stretches.clear()
         self.signal = self._growing = None
@@ -146,6 +146,7 @@ class ConditionerWork:
         self._lock = threading.RLock()
         self._room, self._arrived, self._drained, self._ready = (threading.Condition(self._lock) for _ in range(4))
         self._outputs = [_Output() for _ in range(outputs)]
+        self._used_up: list[SignalChain] = []
         self._thread: threading.Thread | None = None
         self._anew = False
 
@@ -236,34 +237,46 @@ class ConditionerWork:
                 lambda: self.is_over or self._is_done or any(output.is_ready for output in self._outputs),
                 _SECONDS_TO_WAIT,
             )
-            if self.is_over:
+            if self.is_over or self._is_done:
                 return None
             given = [output.take(items) for output, items in zip(self._outputs, output_items, strict=True)]
             used_up = [chain for output in self._outputs if (chain := output.used_up())]
-            is_done = self._is_done and all(output.is_empty for output in self._outputs)
+            self._used_up += used_up
             self._drained.notify()
-        for chain in used_up:  # without the lock, which its blocks may want before they end
-            chain.wait()
-            if chain.failed:
-                raise AmcError("a filter of the conditioner ended before all its samples had come; see the log.")
-        return None if is_done and not any(count for count, _ in given) else given
+        if any(chain.failed for chain in used_up):
+            raise AmcError("a filter of the conditioner ended before all its samples had come; see the log.")
+        return given
 
     # --- thread of its own ------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
             self._condition_all()
+            self._wait_until(lambda: all(output.is_empty for output in self._outputs))
         except _Stopped:
             pass
         except Exception as error:
             self.fail(error)
         with self._lock:
+            for output in self._outputs:
+                self._used_up += output.abort()
+        self._close_used_up()
+        with self._lock:
             self._is_done = True
-            aborted = [chain for output in self._outputs for chain in output.abort()] if self.is_over else []
             self._ready.notify()
-        for chain in aborted:
-            chain.abort()
-            chain.wait()
+
+    def _wait_until(self, condition: Callable[[], bool]) -> None:
+        """Until the outputs are drained as far as that."""
+        with self._lock:
+            self._drained.wait_for(lambda: self.is_over or condition())
+            if self.is_over:
+                raise _Stopped
+
+    def _close_used_up(self) -> None:
+        with self._lock:
+            chains, self._used_up = self._used_up, []
+        for chain in chains:
+            chain.close()
 
     def _condition_all(self) -> None:
         is_last = False
@@ -315,15 +328,14 @@ class ConditionerWork:
 
     def _pass(self, samples: np.ndarray) -> None:
         """Gives samples to the chains, once all of them have room, so that none runs far ahead."""
+        self._wait_until(lambda: all(output.has_room for output in self._outputs))
         with self._lock:
-            self._drained.wait_for(lambda: self.is_over or all(output.has_room for output in self._outputs))
-            if self.is_over:
-                raise _Stopped
             for output in self._outputs:
                 output.put(samples)
 
     def _look(self, context: StreamContext, position: int, samples: np.ndarray) -> None:
         """Decides what is on each output from sample ``position`` on, where ``samples`` begin."""
+        self._close_used_up()
         if self._anew:
             self._anew = False
             self._tracker.forget()

@@ -102,8 +102,8 @@ class SignalChain:
     at input sample m / ratio, to within half an output sample, as if there were zeros before and behind the stretch.
 
     The ratio is that of ``plan``. ``lock`` is held while samples are moved, and when ``on_taken`` is called because
-    samples were taken, and ``on_ready`` because some have come out, or none will any more. Behind ``start`` comes
-    ``end`` or ``abort``, and then ``wait``, without the lock.
+    samples were taken, and ``on_ready`` because some have come out, or none will any more. Behind ``start`` and
+    ``end`` comes ``close``.
     """
 
     def __init__(
@@ -180,11 +180,13 @@ class SignalChain:
         """Whether a block has ended before all had come out."""
         return self._collect.missing
 
-    def abort(self) -> None:
+    def close(self) -> None:
+        """Ends what is still under way, and waits for the blocks.
+
+        Without the lock, and in no thread of GNU Radio's, whose end would interrupt the waiting.
+        """
         self._feed.end()
         self._top.stop()
-
-    def wait(self) -> None:
         self._top.wait()
 
 

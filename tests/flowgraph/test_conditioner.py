@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The conditioner in real flowgraphs: signals of GNU Radio's own modulators at known places and rates."""
 
+import os
 import threading
 import time
 
@@ -396,8 +397,12 @@ def no_thread_is_left():
     return not [thread for thread in threading.enumerate() if thread.name == "amc conditioner"]
 
 
-def test_stop_in_mid_stream_and_start_again(scene):
-    top, block, sink = endless(scene)
+def test_stop_in_mid_stream_and_start_again(signals):
+    """With a signal that comes and goes, so that there are filters in every state; none of their threads stays."""
+    samples = signals[0].copy()
+    samples[LOOK : 2 * LOOK] = 0
+    top, block, sink = endless(samples + NOISE)
+    before = len(os.listdir("/proc/self/task"))
     for _ in range(3):
         top.start()
         assert eventually(lambda: sink.nitems_read(0) > 50_000)
@@ -405,6 +410,7 @@ def test_stop_in_mid_stream_and_start_again(scene):
         top.wait()
         assert block.error is None
         assert no_thread_is_left()
+        assert eventually(lambda: len(os.listdir("/proc/self/task")) <= before)
 
 
 def test_a_flowgraph_reconfigured_while_it_runs(scene):
@@ -468,7 +474,7 @@ def test_a_filter_that_ends_early_ends_the_flowgraph(scene, monkeypatch):
     def start_and_stop(chain):
         start(chain)
         time.sleep(0.05)
-        chain.abort()
+        chain.close()
 
     monkeypatch.setattr(SignalChain, "start", start_and_stop)
     top, block, _ = endless(scene)

@@ -9,6 +9,8 @@ import pytest
 from gnuradio.amc.conditioning import Plan
 from gnuradio.amc.signal_chain import SignalChain
 
+from tests.helpers.flowgraphs import eventually
+
 PLANS = [
     Plan(0.123, 0.02, 4, 27), Plan(-0.31, 0.002, 1, 75), Plan(0.45, 0.1, 5, 7), Plan(0.0, 0.4, 27, 10),
     Plan(-0.2, 0.01, 9, 10),
@@ -27,8 +29,9 @@ def conditioned(plan, samples, lengths=(COUNT,)):
         if number % 7 == 0:
             time.sleep(0.002)  # so that the blocks see some pieces on their own
     chain.end()
-    chain.wait()
-    assert chain.ended and not chain.failed
+    assert eventually(lambda: chain.ended)
+    chain.close()
+    assert not chain.failed
     out = np.empty(chain.ready, np.complex64)
     assert chain.take(out) == len(out)
     return out
