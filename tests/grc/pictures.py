@@ -24,7 +24,7 @@ SECONDS = 240
 STAGES = [f"modulation={name},snr=20" for name in ("OOK", "8PSK", "BPSK", "GMSK", "FM", "16QAM", "QPSK")]
 LABELS = 300  # of a stage, after those that are on their way: three seconds together
 MOVES = [f"qpsk_frequency={frequency}" for frequency in (90e3, 120e3)]
-MOVE_LABELS = 1500
+MOVE_LABELS = 600
 
 
 def run_window(python_file, *arguments):
