@@ -7,6 +7,7 @@ from gnuradio import gr
 
 from .bands import SHORTEST_SAMPLES
 from .conditioner_work import ConditionerWork
+from .conditioning import NARROWEST_BAND
 from .errors import AmcError
 from .limits import LARGEST_HERTZ, LOWEST_RATE, usable_frequency, usable_rate
 from .model import DEFAULT_SAMPLES_PER_SYMBOL
@@ -16,6 +17,7 @@ from .windows import checked_count
 
 SIGNALS = "signals"
 MOST_SIGNALS = 8
+LONGEST_INTERVAL = 60.0  # seconds
 SAMPLES_PER_SYMBOL = 2.0, 64.0
 
 _MILLISECONDS_TO_CALL_AGAIN = 1  # a source that had nothing to give; GNU Radio's own choice is 250
@@ -130,14 +132,15 @@ class conditioner(gr.hier_block2):
     The decisions are those of the samples and not of the moment: the same samples give the same output to the bit,
     in whatever pieces they come, unless settings change in mid-run. Each stretch goes through GNU Radio blocks of its
     own (``signal_chain.SignalChain``), so no setting ever changes within one. Output sample m of a stretch is the
-    signal at m / rx_rate seconds from the begin of the stretch, to half a sample.
+    signal at m / rx_rate seconds from the begin of the stretch, to half a sample in ten million: GNU Radio's resampler
+    keeps its step as a float32.
 
     Parameters
     ----------
     sample_rate : samples per second of the input, until a tag ``rx_rate`` says otherwise
     frequency : what the receiver is tuned to in Hz, until a tag ``rx_freq`` says otherwise
     signals : number of outputs, and so of signals at a time, up to 8
-    interval : seconds of samples from one look to the next
+    interval : seconds of samples from one look to the next, up to 60
     samples_per_symbol : at the outputs, from 2 to 64. A signal without a symbol rate is resampled as if it were
         a linear modulation with a roll-off of 0.35.
     centre : frequency of the signal in Hz, tuning included; None: found. Only with one output. With a ``bandwidth``
@@ -168,10 +171,10 @@ class conditioner(gr.hier_block2):
         )
         if usable_rate(sample_rate) is None:
             raise AmcError(f"sample_rate is {sample_rate}; it must be from {LOWEST_RATE:g} to {LARGEST_HERTZ:g} Hz.")
-        if not interval * sample_rate >= SHORTEST_SAMPLES:
+        if not SHORTEST_SAMPLES / sample_rate <= interval <= LONGEST_INTERVAL:
             raise AmcError(
-                f"interval is {interval} s, {interval * sample_rate:.0f} samples at this sample_rate; "
-                f"a look needs {SHORTEST_SAMPLES}."
+                f"interval is {interval} s; at this sample_rate a look needs {SHORTEST_SAMPLES / sample_rate:g} s, "
+                f"and {LONGEST_INTERVAL:g} s is the most."
             )
         low, high = SAMPLES_PER_SYMBOL
         if not low <= samples_per_symbol <= high:
@@ -211,13 +214,8 @@ class conditioner(gr.hier_block2):
         """From the next look on, as the other settings of what is not to be found."""
         if centre is not None and not self._one_output:
             raise AmcError("centre is given, and signals is more than 1; give one of them.")
-        work = self._work
-        if centre is not None and not abs(centre - work.frequency) <= work.sample_rate / 2:
-            raise AmcError(
-                f"centre is {centre} Hz, outside what is received; it must be within {work.sample_rate / 2:g} Hz of "
-                f"frequency, {work.frequency:g}."
-            )
-        self._set("centre", centre)
+        # Whether that is within what is received, the tags decide: where it is not, nothing is found.
+        self._set("centre", None if centre is None else _checked_frequency(centre, "centre"))
 
     def set_bandwidth(self, bandwidth: float) -> None:
         self._set("bandwidth", self._checked_width("bandwidth", bandwidth))
@@ -226,9 +224,9 @@ class conditioner(gr.hier_block2):
         self._set("symbol_rate", self._checked_width("symbol_rate", symbol_rate))
 
     def _checked_width(self, name: str, hertz: float) -> float | None:
-        limit = self._work.sample_rate
-        if not 0 <= hertz <= limit:
-            raise AmcError(f"{name} is {hertz}; it must be from 0 (found) to the sample rate, {limit:g}.")
+        least, most = NARROWEST_BAND * self._work.sample_rate, self._work.sample_rate
+        if hertz != 0 and not least <= hertz <= most:
+            raise AmcError(f"{name} is {hertz}; it must be from {least:g} to the sample rate, {most:g}, or 0 (found).")
         return hertz or None
 
     def _set(self, name: str, hertz: float | None) -> None:
@@ -236,7 +234,7 @@ class conditioner(gr.hier_block2):
         self._work.look_anew()
 
 
-def _checked_frequency(frequency: float) -> float:
+def _checked_frequency(frequency: float, name: str = "frequency") -> float:
     if usable_frequency(frequency) is None:
-        raise AmcError(f"frequency is {frequency}; it must be within {LARGEST_HERTZ:g} Hz.")
+        raise AmcError(f"{name} is {frequency}; it must be within {LARGEST_HERTZ:g} Hz.")
     return frequency

@@ -114,6 +114,7 @@ class _Output:
         chains = [chain for chain, _ in self._stretches]
         self._stretches.clear()
         self.signal = self._growing = None
+        self._tags_are_due = True
         return chains
 
 
@@ -199,7 +200,8 @@ class ConditionerWork:
 
     def wait_for_room(self) -> bool:
         """Whether there is room for more samples, after some time at most."""
-        room = sum(self._lengths(self._context.sample_rate)) + _PIECE
+        look, _ = self._lengths(self._context.sample_rate)
+        room = look + _PIECE
 
         def has_room() -> bool:
             return sum(len(section.samples) for section in self._sections) < room

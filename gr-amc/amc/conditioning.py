@@ -53,6 +53,11 @@ class Plan:
         return passed, stopped
 
 
+def symbol_bandwidth(bandwidth: float, symbol_rate: float | None) -> float:
+    """The bandwidth, in cycles per sample, of a band of which less may be seen than its symbols take: it is weak."""
+    return bandwidth if symbol_rate is None else max(bandwidth, min(BANDWIDTH_PER_SYMBOL_RATE * symbol_rate, 1.0))
+
+
 def make_plan(
     centre: float,
     bandwidth: float,

@@ -99,7 +99,8 @@ class SignalChain:
     resampler with the sharp low-pass (pfb_arb_resampler_ccf). Their settings cannot be changed at a chosen sample
     while they run, so each stretch has blocks of its own. What comes out depends, to the bit, only on what is put in
     and not on the pieces in which it comes: n samples in give floor(n * ratio) out, and output sample m is the signal
-    at input sample m / ratio, to within half an output sample, as if there were zeros before and behind the stretch.
+    at input sample m / ratio, to within half an output sample in ten million (GNU Radio's resampler keeps its step as
+    a float32), as if there were zeros before and behind the stretch.
 
     The ratio is that of ``plan``. ``lock`` is held while samples are moved, and when ``on_taken`` is called because
     samples were taken, and ``on_ready`` because some have come out, or none will any more. Behind ``start`` and

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .bands import Band, find_bands
-from .conditioning import Plan, make_plan, measure_symbol_rate
+from .conditioning import NARROWEST_BAND, Plan, make_plan, measure_symbol_rate, symbol_bandwidth
 from .symbol_rate import SymbolRate
 
 _SAME_RATE = 0.01  # relative
@@ -22,6 +22,12 @@ class Settings:
     centre: float | None = None
     bandwidth: float | None = None
     symbol_rate: float | None = None
+
+    @property
+    def fit(self) -> bool:
+        """Whether there can be such a signal at this sample rate, which a receiver may have changed."""
+        widths = [width for width in (self.bandwidth, self.symbol_rate) if width is not None]
+        return all(NARROWEST_BAND <= width <= 1 for width in widths)
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ class SignalTracker:
 
     def _new(self, band: Band, samples: np.ndarray, settings: Settings) -> Signal:
         symbol_rate = _symbol_rate(samples, band, settings)
-        return Signal(band, symbol_rate, self._plan(band, symbol_rate), settings.symbol_rate is not None)
+        return Signal(band, symbol_rate, self._plan(band, symbol_rate, settings), settings.symbol_rate is not None)
 
     def _seen_again(self, before: Signal, band: Band, samples: np.ndarray, settings: Settings) -> Signal:
         """The signal with its plan of before, unless it has moved or changed."""
@@ -99,15 +105,18 @@ class SignalTracker:
                 symbol_rate = symbol_rate if settled else told
         moved = abs(band.centre - before.plan.centre) > _SAME_CENTRE * float(before.plan.ratio)
         if moved or symbol_rate.rate != before.symbol_rate.rate:
-            return Signal(band, symbol_rate, self._plan(band, symbol_rate), settled)
+            return Signal(band, symbol_rate, self._plan(band, symbol_rate, settings), settled)
         return replace(before, band=band, rate_is_settled=settled)
 
-    def _plan(self, band: Band, symbol_rate: SymbolRate) -> Plan:
-        return make_plan(band.centre, band.bandwidth, symbol_rate.rate, self._samples_per_symbol)
+    def _plan(self, band: Band, symbol_rate: SymbolRate, settings: Settings) -> Plan:
+        bandwidth = settings.bandwidth or symbol_bandwidth(band.bandwidth, symbol_rate.rate)
+        return make_plan(band.centre, bandwidth, symbol_rate.rate, self._samples_per_symbol)
 
 
 def _bands(samples: np.ndarray, settings: Settings) -> list[Band]:
-    """The occupied bands, the most powerful first, as the settings have them."""
+    """The occupied bands, the most powerful first, as the settings have them; none where these fit no signal."""
+    if not settings.fit:
+        return []
     bands = find_bands(samples)
     if settings.centre is not None:
         bands = [band for band in bands if band.lower <= settings.centre <= band.upper][:1]

@@ -13,7 +13,7 @@ from itertools import count, islice
 import numpy as np
 
 from .bands import SHORTEST_SAMPLES, Band, find_bands, find_core
-from .conditioning import BANDWIDTH_PER_SYMBOL_RATE, NARROWEST_BAND, Conditioner, Plan, make_plan, measure_symbol_rate
+from .conditioning import NARROWEST_BAND, Conditioner, Plan, make_plan, measure_symbol_rate, symbol_bandwidth
 from .errors import AmcError
 from .model import Model
 from .pipeline import Counters, Pipeline
@@ -143,7 +143,13 @@ def find_signals(samples: np.ndarray, wanted: Wanted, lowest: float = -0.5) -> l
         bands = [(replace(band, centre=wanted.centre), power) for band, power in islice(around, 1)]
     if wanted.bandwidth is not None:
         bands = [(replace(band, bandwidth=wanted.bandwidth), power) for band, power in bands]
-    return [Found(band, wanted.symbol_rate or measure_symbol_rate(samples, band).rate, power) for band, power in bands]
+    found = []
+    for band, power in bands:
+        symbol_rate = wanted.symbol_rate or measure_symbol_rate(samples, band).rate
+        if wanted.bandwidth is None:
+            band = replace(band, bandwidth=symbol_bandwidth(band.bandwidth, symbol_rate))
+        found.append(Found(band, symbol_rate, power))
+    return found
 
 
 def _digital_cores(samples: np.ndarray, bands: list[Band]) -> list[Band]:
@@ -219,11 +225,7 @@ class _Signal:
 
 
 def _plan(found: Found, model: Model) -> Plan:
-    bandwidth = found.band.bandwidth
-    if found.symbol_rate is not None:
-        # Of a weak signal, less than its symbols take is seen.
-        bandwidth = max(bandwidth, min(BANDWIDTH_PER_SYMBOL_RATE * found.symbol_rate, 1.0))
-    return make_plan(found.band.centre, bandwidth, found.symbol_rate, model.samples_per_symbol)
+    return make_plan(found.band.centre, found.band.bandwidth, found.symbol_rate, model.samples_per_symbol)
 
 
 class SignalReplay:

@@ -337,12 +337,15 @@ def test_settings_can_change(signals):
         ({"signals": 0}, "signals is 0"),
         ({"signals": 9}, "signals is 9"),
         ({"signals": 1.5}, "signals is 1.5"),
-        ({"interval": 0.001}, "interval is 0.001 s, 400 samples at this sample_rate"),
+        ({"interval": 0.001}, "interval is 0.001 s; at this sample_rate a look needs 0.00384 s"),
+        ({"interval": float("inf")}, "interval is inf s; .*, and 60 s is the most"),
         ({"interval": float("nan")}, "interval is nan"),
         ({"samples_per_symbol": 1}, "samples_per_symbol is 1"),
-        ({"centre": 201e3}, "centre is 201000.0 Hz, outside what is received"),
+        ({"centre": float("nan")}, "centre is nan; it must be within"),
         ({"centre": 1e3, "signals": 2}, "centre is given, and signals is more than 1"),
         ({"bandwidth": -1}, "bandwidth is -1"),
+        ({"bandwidth": 39}, "bandwidth is 39; it must be from 40 to the sample rate"),
+        ({"symbol_rate": 0.01}, "symbol_rate is 0.01; it must be from 40"),
         ({"symbol_rate": 401e3}, "symbol_rate is 401000.0"),
     ],
 )
@@ -402,8 +405,11 @@ def test_stop_in_mid_stream_and_start_again(signals):
     samples = signals[0].copy()
     samples[LOOK : 2 * LOOK] = 0
     top, block, sink = endless(samples + NOISE)
+    marks = blocks.vector_sink_c()
+    top.connect(block, marks)
     before = len(os.listdir("/proc/self/task"))
     for _ in range(3):
+        marks.reset()
         top.start()
         assert eventually(lambda: sink.nitems_read(0) > 50_000)
         top.stop()
@@ -411,6 +417,8 @@ def test_stop_in_mid_stream_and_start_again(signals):
         assert block.error is None
         assert no_thread_is_left()
         assert eventually(lambda: len(os.listdir("/proc/self/task")) <= before)
+        # The tuning is told at the first sample of every run.
+        assert {pmt.symbol_to_string(mark.key) for mark in marks.tags() if mark.offset == 0} == {"rx_freq", "rx_rate"}
 
 
 def test_a_flowgraph_reconfigured_while_it_runs(scene):
@@ -439,8 +447,8 @@ def test_a_slow_subscriber_holds_up_the_source_and_memory_stays_bounded(scene):
     taken, given = source.nitems_written(0), sink.nitems_read(0)
     top.stop()
     top.wait()
-    # Two intervals before the look, 2^18 samples before and behind the filters, and GNU Radio's buffers.
-    assert taken < given / 0.4 + 2 * LOOK + 2**18 / 0.4 + 2**18 + 300_000
+    # A look, 2^18 samples before and behind the filters, and GNU Radio's buffers.
+    assert taken < given / 0.4 + LOOK + 2**18 / 0.4 + 2**18 + 300_000
 
 
 def test_a_block_behind_that_ends_ends_the_flowgraph(scene):

@@ -447,9 +447,10 @@ def test_callbacks_of_the_conditioner_are_its_setters(conditioner):
         ({"interval": "0.001536"}, {"interval": "0.001535"}),
         ({"samples_per_symbol": "2"}, {"samples_per_symbol": "1.9"}),
         ({"samples_per_symbol": "64"}, {"samples_per_symbol": "65"}),
-        ({"centre": "500e3"}, {"centre": "501e3"}),
+        ({"interval": "60"}, {"interval": "61"}),
         ({"centre": "1e3", "signals": "1"}, {"centre": "1e3", "signals": "2"}),
         ({"bandwidth": "1e6"}, {"bandwidth": "-1"}),
+        ({"bandwidth": "100"}, {"bandwidth": "99"}),
         ({"symbol_rate": "1e6"}, {"symbol_rate": "1.1e6"}),
     ],
 )
