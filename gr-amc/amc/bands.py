@@ -2,7 +2,7 @@
 """Which bands of a capture are occupied: energy detection over a noise floor that the spectrum itself tells."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -61,6 +61,18 @@ class _Region:
     last: int
     floor: np.ndarray
     may_be_passband: bool
+
+
+def as_wanted(bands: list[Band], centre: float | None, bandwidth: float | None) -> list[Band]:
+    """The bands as settings have them that win over what was found: the one around ``centre``, each of ``bandwidth``.
+
+    In cycles per sample; None where it is left to what was found.
+    """
+    if centre is not None:
+        bands = [replace(band, centre=centre) for band in bands if band.lower <= centre <= band.upper][:1]
+    if bandwidth is not None:
+        bands = [replace(band, bandwidth=bandwidth) for band in bands]
+    return bands
 
 
 def find_bands(samples: np.ndarray, limit: int | None = None, lowest: float = -0.5) -> list[Band]:

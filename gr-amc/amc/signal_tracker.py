@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .bands import Band, find_bands
+from .bands import Band, as_wanted, find_bands
 from .conditioning import NARROWEST_BAND, Plan, make_plan, measure_symbol_rate, symbol_bandwidth
 from .symbol_rate import SymbolRate
 
@@ -117,14 +117,10 @@ def _bands(samples: np.ndarray, settings: Settings) -> list[Band]:
     """The occupied bands, the most powerful first, as the settings have them; none where these fit no signal."""
     if not settings.fit:
         return []
-    bands = find_bands(samples)
-    if settings.centre is not None:
-        bands = [band for band in bands if band.lower <= settings.centre <= band.upper][:1]
-        if settings.bandwidth is not None and not bands and abs(settings.centre) <= 0.5:
-            bands = [Band(settings.centre, settings.bandwidth, -np.inf, -np.inf)]
-        bands = [replace(band, centre=settings.centre) for band in bands]
-    if settings.bandwidth is not None:
-        bands = [replace(band, bandwidth=settings.bandwidth) for band in bands]
+    centre, bandwidth = settings.centre, settings.bandwidth
+    bands = as_wanted(find_bands(samples), centre, bandwidth)
+    if not bands and centre is not None and bandwidth is not None and abs(centre) <= 0.5:
+        bands = [Band(centre, bandwidth, -np.inf, -np.inf)]
     return bands
 
 

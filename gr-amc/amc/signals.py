@@ -8,11 +8,11 @@ signal, which is conditioned and classified as one stream; where it is missing i
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import count
 
 import numpy as np
 
-from .bands import SHORTEST_SAMPLES, Band, find_bands, find_core
+from .bands import SHORTEST_SAMPLES, Band, as_wanted, find_bands, find_core
 from .conditioning import NARROWEST_BAND, Conditioner, Plan, make_plan, measure_symbol_rate, symbol_bandwidth
 from .errors import AmcError
 from .model import Model
@@ -135,20 +135,16 @@ def find_signals(samples: np.ndarray, wanted: Wanted, lowest: float = -0.5) -> l
     A band of which both centre and bandwidth are wanted counts as found.
     """
     if wanted.centre is not None and wanted.bandwidth is not None:
-        bands = [(Band(wanted.centre, wanted.bandwidth, -np.inf, -np.inf), -np.inf)]
+        bands = [Band(wanted.centre, wanted.bandwidth, -np.inf, -np.inf)]
     else:
-        bands = [(band, _least_power(band)) for band in _digital_cores(samples, find_bands(samples, lowest=lowest))]
-    if wanted.centre is not None:
-        around = (item for item in bands if item[0].lower <= wanted.centre <= item[0].upper)
-        bands = [(replace(band, centre=wanted.centre), power) for band, power in islice(around, 1)]
-    if wanted.bandwidth is not None:
-        bands = [(replace(band, bandwidth=wanted.bandwidth), power) for band, power in bands]
+        found_bands = _digital_cores(samples, find_bands(samples, lowest=lowest))
+        bands = as_wanted(found_bands, wanted.centre, wanted.bandwidth)
     found = []
-    for band, power in bands:
+    for band in bands:
         symbol_rate = wanted.symbol_rate or measure_symbol_rate(samples, band).rate
         if wanted.bandwidth is None:
             band = replace(band, bandwidth=symbol_bandwidth(band.bandwidth, symbol_rate))
-        found.append(Found(band, symbol_rate, power))
+        found.append(Found(band, symbol_rate, _least_power(band)))
     return found
 
 
@@ -162,7 +158,9 @@ def _digital_cores(samples: np.ndarray, bands: list[Band]) -> list[Band]:
 
 
 def _least_power(band: Band) -> float:
-    """Half way, in dB, from the noise in the conditioned band to the noise with the signal."""
+    """Half way, in dB, from the noise in the conditioned band to the noise with the signal, if that was found."""
+    if band.power == -np.inf:
+        return -np.inf
     noise = band.power - band.snr + 10 * np.log10(_FILTERED)
     both = 10 * np.log10(10 ** (noise / 10) + 10 ** (band.power / 10))
     return float(noise + min((both - noise) / 2, _CLEAR))
