@@ -31,7 +31,7 @@ from .decide import LARGEST_AVERAGE
 from .errors import AmcError
 from .files import check_apart, replacing, sentences
 from .limits import LARGEST_HERTZ, LOWEST_RATE
-from .model import DEFAULT_MODEL, Model, load_model
+from .model import DEFAULT_MODEL, RECEIVER_MODEL, Model, load_model
 from .normalise import KINDS
 from .pipeline import DEFAULT_SQUELCH_DBFS, DEFAULT_THRESHOLD
 from .plot import Picture
@@ -127,7 +127,12 @@ def _parser() -> argparse.ArgumentParser:
         help="tuned to, in Hz",
     )
     how = parser.add_argument_group("classification")
-    how.add_argument("--model", default="", metavar="M", help=f"a released model or an .onnx file ({DEFAULT_MODEL})")
+    how.add_argument(
+        "--model",
+        default="",
+        metavar="M",
+        help=f"a released model or an .onnx file ({DEFAULT_MODEL}; with --condition {RECEIVER_MODEL})",
+    )
     how.add_argument("--hop", type=_count(LONGEST_HOP), metavar="H", help="samples from window to window (a window)")
     how.add_argument(
         "--average", type=_count(LARGEST_AVERAGE), default=1, metavar="K", help="average over K windows (1)"
@@ -230,6 +235,8 @@ def _check_together(parser: argparse.ArgumentParser, arguments: argparse.Namespa
     several = len(arguments.files) > 1
     known = (arguments.centre, arguments.bandwidth, arguments.symbol_rate, arguments.signals)
     arguments.condition = arguments.condition or any(value is not None for value in known)
+    if arguments.condition:
+        arguments.model = arguments.model or RECEIVER_MODEL
     if arguments.centre is not None and arguments.signals is not None:
         parser.error("--centre means one signal; leave --signals away")
     if arguments.samples_per_symbol and not arguments.condition:

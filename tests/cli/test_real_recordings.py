@@ -99,3 +99,13 @@ def test_the_command_line_follows_it_through_the_pass(satellite, tmp_path, capsy
     assert len(inside) * length > 0.85 * (end - begin - 2 * length)
     for item in inside:
         assert symbol_rate < item["bandwidth"] < 2 * symbol_rate
+
+
+@pytest.mark.parametrize("name", ["kr01", "picsat_9k6"])
+def test_most_windows_of_a_pass_are_named_bpsk(shared, capsys, name):
+    path = shared / "recordings" / f"{name}.wav"
+    if not path.is_file():
+        pytest.skip(f"{path} is not there")
+    assert main([str(path), "--condition", "--output", "json"]) == 0
+    labels = [json.loads(line)["label"] for line in capsys.readouterr().out.splitlines()]
+    assert labels.count("BPSK") > len(labels) / 2

@@ -11,6 +11,7 @@ import pytest
 import torch
 from gnuradio.amc import load_model
 
+from tests.bench import receivers
 from training.cost import cost
 from training.data import normalise
 from training.signals import CLASSES, PRESETS, SNR_LABELS, generate
@@ -90,3 +91,35 @@ def test_noise_is_unknown_by_default():
     results = Pipeline(load_model("vgg10-w4a4-first")).push(noise)
     assert len(results) == 500
     assert sum(result.label == "unknown" for result in results) >= 450
+
+
+# --- signals of other modulators than ours --------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wild():
+    return load_model("wild")
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("OOK", 0.9), ("BPSK", 0.9), ("OQPSK", 0.8), ("GMSK", 0.7), ("AM-DSB-SC", 0.9), ("AM-DSB-WC", 0.9)],
+)
+def test_the_network_for_receivers_names_what_others_modulate(wild, name, least):
+    """4 to 16 samples per symbol, carriers off by up to 2 %, 15 dB."""
+    named = [
+        label for samples in receivers.stretches(name, wild, 15, 2) for label in receivers.labels(wild, samples, 1, 0)
+    ]
+    assert named.count(name) / len(named) > least
+
+
+@pytest.mark.parametrize("name", ["noise", "OFDM"])
+def test_the_network_for_receivers_turns_away_what_it_does_not_know(wild, name):
+    named = [
+        label for samples in receivers.stretches(name, wild, 15, 2) for label in receivers.labels(wild, samples, 1, 0.5)
+    ]
+    assert sum(label in ("unknown", "noise") for label in named) / len(named) > 0.9
+
+
+def test_confidence_of_the_network_for_receivers_is_calibrated():
+    assert CARDS["wild"]["test"]["presets"]["wild"]["expected_calibration_error"] <= 0.03
