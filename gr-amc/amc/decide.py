@@ -114,7 +114,8 @@ class Decider:
         if self.average == 1:
             self.restart()  # what was kept would be out of date when the average becomes longer again
             return Averages(np.exp(fresh[:, :-1]).astype(np.float32), fresh[:, -1])
-        held = self._history[max(0, len(self._history) - self.average + 1) :]
+        # One more than an average of the next window takes: the class that is held is that of the last whole average.
+        held = self._history[max(0, len(self._history) - self.average) :]
         values = np.concatenate((held, fresh))
         sums = np.concatenate((np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)))
         begins = self._begins(values[:, :-1], sums[:, :-1], len(held))

@@ -47,6 +47,21 @@ def test_restart_forgets():
     assert decider.labels(decider.averages(logits[1:])) == ["B"]
 
 
+@given(
+    average=st.integers(1, 6),
+    pieces=st.lists(st.integers(1, 7), min_size=2, max_size=8),
+    scale=st.floats(0.5, 12),
+    seed=st.integers(0, 10_000),
+)
+def test_how_the_windows_come_changes_nothing(average, pieces, scale, seed):
+    """Of windows that change their mind, so that averages often begin anew."""
+    logits = np.random.default_rng(seed).normal(scale=scale, size=(sum(pieces), 3)).astype(np.float32)
+    decider = Decider(CLASSES, 1.0, average, 0.0)
+    parts = [decider.averages(part).probabilities for part in np.split(logits, np.cumsum(pieces)[:-1])]
+    whole = Decider(CLASSES, 1.0, average, 0.0).averages(logits).probabilities
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-4, atol=1e-7)
+
+
 def windows_of(truth, generator, contrast):
     """Logits of windows of the classes ``truth`` (n,), which speak for them by ``contrast`` on average."""
     return (contrast * np.eye(3)[truth] + generator.normal(size=(len(truth), 3))).astype(np.float32)
