@@ -7,7 +7,6 @@ of 1024 samples (T. O'Shea, T. Roy, T. Clancy, "Over-the-Air Deep Learning Based
 Classification", IEEE JSTSP 2018, with the challenge's quantisers).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import brevitas.nn as qnn
@@ -114,18 +113,24 @@ class Chain(nn.Module):
     network into those of the exported form.
     """
 
+    @staticmethod
+    def steps(filters: int) -> list[Step]:
+        """The convolutions of a family, in order."""
+        raise NotImplementedError
+
     def __init__(
         self,
-        steps: Sequence[Step],
         classes: int,
-        bits: Bits,
-        hidden: int,
-        input_range: float,
-        scale_per_filter: bool,
-        images: bool,
+        bits: Bits = Bits(),
+        filters: int = 64,
+        hidden: int = 128,
+        input_range: float = INPUT_RANGE,
+        scale_per_filter: bool = False,
+        images: bool = False,
     ) -> None:
         super().__init__()
         self.images = images
+        steps = self.steps(filters)
         scales = Int8WeightPerChannelFloat if scale_per_filter else Int8WeightPerTensorFloat
         widths = bits.by_layer("weight", len(steps) + 3)
         activations = iter(bits.by_layer("activation", len(steps) + 2))
@@ -173,18 +178,9 @@ class Chain(nn.Module):
 class Vgg10(Chain):
     """The challenge's baseline."""
 
-    def __init__(
-        self,
-        classes: int,
-        bits: Bits = Bits(),
-        filters: int = 64,
-        hidden: int = 128,
-        input_range: float = INPUT_RANGE,
-        scale_per_filter: bool = False,
-        images: bool = False,
-    ) -> None:
-        steps = [Step(filters, 3, pool=True)] * 7
-        super().__init__(steps, classes, bits, hidden, input_range, scale_per_filter, images)
+    @staticmethod
+    def steps(filters: int) -> list[Step]:
+        return [Step(filters, 3, pool=True)] * 7
 
 
 class Strided(Chain):
@@ -193,18 +189,9 @@ class Strided(Chain):
     Long strided first kernels are what the challenge's cheapest entries have (BacalhauNet, 2021; RFNet, 2022).
     """
 
-    def __init__(
-        self,
-        classes: int,
-        bits: Bits = Bits(),
-        filters: int = 64,
-        hidden: int = 128,
-        input_range: float = INPUT_RANGE,
-        scale_per_filter: bool = False,
-        images: bool = False,
-    ) -> None:
-        steps = [Step(filters, 15, stride=4), *[Step(filters, 5, stride=2)] * 5]
-        super().__init__(steps, classes, bits, hidden, input_range, scale_per_filter, images)
+    @staticmethod
+    def steps(filters: int) -> list[Step]:
+        return [Step(filters, 15, stride=4), *[Step(filters, 5, stride=2)] * 5]
 
 
 NETWORKS = {"vgg10": Vgg10, "strided": Strided}
