@@ -99,6 +99,7 @@ class Trainer:
         self.network: nn.Module | None = None
         self.bits = Bits()
         self.teacher = self._load_teacher() if run.teacher else None
+        self._answers: dict[tuple, Tensor] = {}  # of the teacher, where its frames come again
         self.validation = validation_frames(run, self.device)
 
     def load_network(self, bits: Bits, state: dict[str, Tensor] | None) -> None:
@@ -234,11 +235,15 @@ class Trainer:
                 }
 
     def _step(self, optimiser: torch.optim.Optimizer, sources: tuple[Source, ...]) -> Tensor:
-        frames, classes = self.batches.batch(sources, self.batches_seen)
+        number = self.batches_seen
+        if self.run.distinct_frames:
+            number %= math.ceil(self.run.distinct_frames / self.run.batch)
+        frames, classes = self.batches.batch(sources, number)
         self.batches_seen += 1
         with mixed_precision(self.device):
             logits = self.network(frames)
-        loss = nn.functional.cross_entropy(logits.float(), self._targets(frames, classes))
+        targets = self._targets(classes, self._ask_teacher(frames, (sources, number)))
+        loss = nn.functional.cross_entropy(logits.float(), targets)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.workers.average_gradients(self.network)
@@ -246,16 +251,28 @@ class Trainer:
         self.apply_masks()
         return loss.detach()
 
-    def _targets(self, frames: Tensor, classes: Tensor) -> Tensor:
+    def _ask_teacher(self, frames: Tensor, batch: tuple) -> Tensor | None:
+        """The teacher's probabilities float32 (N, classes) of the frames of ``batch``; None where there is no teacher."""
+        if self.teacher is None:
+            return None
+        if batch in self._answers:
+            return self._answers[batch].float()
+        with torch.no_grad(), mixed_precision(self.device):
+            answer = self.teacher(frames).float().softmax(1)
+        if not self.run.distinct_frames:
+            return answer
+        # Rounded the first time too, so that a run that goes on elsewhere sees the same.
+        self._answers[batch] = answer.half()
+        return self._answers[batch].float()
+
+    def _targets(self, classes: Tensor, taught: Tensor | None) -> Tensor:
         """What the network is to say: classes int64 (N,), or where that is more, probabilities float32 (N, classes)."""
         outliers = classes == OUTLIER
-        if self.teacher is None and not outliers.any():
+        if taught is None and not outliers.any():
             return classes
         count = len(self.run.classes)
         targets = nn.functional.one_hot(classes.clamp(min=0), count).float()
-        if self.teacher:
-            with torch.no_grad(), mixed_precision(self.device):
-                taught = self.teacher(frames).float().softmax(1)
+        if taught is not None:
             targets = targets.lerp(taught, self.run.teacher.share)
         return torch.where(outliers[:, None], 1 / count, targets)
 

@@ -39,7 +39,7 @@ def frames_of(run):
 def test_the_target_is_the_label_and_what_the_teacher_says(run, teachers, share):
     trainer = Trainer(taught(run, share), teachers / "taught")
     frames, classes = frames_of(run)
-    targets = trainer._targets(frames, classes)
+    targets = trainer._targets(classes, trainer._ask_teacher(frames, ()))
     content = read_checkpoint(teachers / run.name / "trained.pt")
     teacher = build_network(run, Bits(**content["bits"]), images=True)
     teacher.load_state_dict(content["network"])
