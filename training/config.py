@@ -13,6 +13,7 @@ import yaml
 from .errors import TrainingError
 from .networks import NETWORK_OPTIONS, NETWORKS, STATISTICS_STEPS, Bits
 from .policies import POLICIES
+from .ranking import RANKINGS
 from .signals import PRESETS, SNR_LABELS
 
 PLATEAUS = ("none", "kept", "reset")
@@ -72,8 +73,9 @@ class Pruning:
     ``policy`` (policies.py) says when a round ends and what follows; a round has at most ``frames``.
     The accuracy to reach on the validation frames is ``threshold``, where ``relative`` times that of the unpruned
     network. ``plateau`` lowers the rate where the accuracy stays: ``none``, ``kept`` from round to round, or
-    ``reset`` in each. ``group`` weights of consecutive input channels at one tap go together. The stages of
-    ``finish`` follow the last round; the rounds take the bit widths and sources of the first of them.
+    ``reset`` in each. ``group`` weights of consecutive input channels at one tap go together; ``ranking``
+    (ranking.py) says which count as the smallest. The stages of ``finish`` follow the last round; the rounds take
+    the bit widths and sources of the first of them.
     """
 
     rounds: int
@@ -86,6 +88,7 @@ class Pruning:
     relative: bool = True
     plateau: str = "none"
     group: int = 1
+    ranking: str = "magnitude"
 
     def __post_init__(self) -> None:
         _check_above_zero(
@@ -102,6 +105,7 @@ class Pruning:
             raise TrainingError("pruning needs at least one stage in finish.")
         _check_choice("the policy", self.policy, POLICIES)
         _check_choice("plateau", self.plateau, PLATEAUS)
+        _check_choice("the ranking", self.ranking, RANKINGS)
         if POLICIES[self.policy].falling and self.plateau != "none":
             raise TrainingError(f"the policy {self.policy} sets the rate itself; remove plateau from pruning.")
         if not self.relative and self.threshold >= 1:

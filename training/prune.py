@@ -12,6 +12,7 @@ from .config import Pruning, Run, Stage
 from .errors import TrainingError
 from .networks import Bits, prunable_weights
 from .policies import POLICIES
+from .ranking import RANKINGS
 from .train import Trainer, features_only, read_checkpoint, trained_checkpoint
 
 
@@ -31,28 +32,31 @@ def _grouped(values: Tensor, size: int) -> Tensor:
 
 
 def smaller_masks(
-    weights: dict[str, Tensor], masks: dict[str, Tensor], share: float, group: int = 1
+    weights: dict[str, Tensor], masks: dict[str, Tensor], share: float, group: int = 1, ranking: str = "magnitude"
 ) -> dict[str, Tensor]:
-    """Masks of the weights that stay when the ``share`` of all remaining ones that are smallest in magnitude go.
+    """Masks of the weights that stay when the ``share`` of all remaining ones that are smallest go.
 
-    Layers are compared with each other. Of ``group`` above one, groups are ranked by the mean magnitude of their
-    members, and go as a whole. ``masks`` may lack layers: nothing of those is pruned yet.
+    Layers are compared with each other as ``ranking`` says. Of ``group`` above one, groups are ranked by the mean
+    magnitude of their members, and go as a whole. ``masks`` may lack layers: nothing of those is pruned yet.
     """
     with torch.no_grad():
         sizes = {name: _group_size(weight, group) for name, weight in weights.items()}
         before = {name: masks.get(name, torch.ones_like(weight, dtype=torch.bool)) for name, weight in weights.items()}
         left = {name: _grouped(mask, sizes[name]).any(2) for name, mask in before.items()}
         means = {name: _grouped(weight.abs(), sizes[name]).mean(2) for name, weight in weights.items()}
-        remaining, order = torch.cat([means[name][left[name]] for name in weights]).sort()
+        ranks = {name: torch.zeros_like(mean) for name, mean in means.items()}
+        for name, mean in means.items():
+            ranks[name][left[name]] = RANKINGS[ranking](mean[left[name]])
+        remaining, order = torch.cat([ranks[name][left[name]] for name in weights]).sort()
         members = torch.cat(
-            [torch.full_like(means[name][left[name]], size, dtype=torch.long) for name, size in sizes.items()]
+            [torch.full_like(ranks[name][left[name]], size, dtype=torch.long) for name, size in sizes.items()]
         )
         if len(remaining) == 0:
             raise TrainingError("there is no weight left to prune; set fewer rounds, or a smaller share.")
         # From the smallest on, until the share of the weights is reached.
         gone = members[order].cumsum(0)
         limit = remaining[int((gone < round(share * int(gone[-1]))).sum())]
-        staying = {name: left[name] & (means[name] > limit) for name in weights}
+        staying = {name: left[name] & (ranks[name] > limit) for name in weights}
         return {
             name: flags.unsqueeze(2).expand(-1, -1, sizes[name], -1).reshape(weights[name].shape).clone()
             for name, flags in staying.items()
@@ -99,7 +103,8 @@ def _rounds(trainer: Trainer, state: _State, rules: Pruning, position: dict | No
             if policy.undoes:
                 network = {name: value.clone() for name, value in trainer.network.state_dict().items()}
                 state.kept = {"network": network, "masks": trainer.masks}
-            trainer.masks = smaller_masks(prunable_weights(trainer.network), trainer.masks, state.share, rules.group)
+            weights = prunable_weights(trainer.network)
+            trainer.masks = smaller_masks(weights, trainer.masks, state.share, rules.group, rules.ranking)
             trainer.apply_masks()
         stage = replace(rules.finish[0], name=f"round {state.round}", frames=rules.frames, rate=rules.rate)
         content = _advance(

@@ -76,6 +76,30 @@ def test_the_smallest_of_all_layers_together_go(seed, share, group):
         assert wanted <= gone < max(wanted, 1) + group
 
 
+@given(st.integers(0, 2**32 - 1), st.floats(0.05, 0.9))
+def test_the_layer_adaptive_ranking_is_that_of_its_equation(seed, share):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"first": (3, 2, 5), "second": (4, 3, 1), "last": (6, 4)}
+    weights = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    masks = smaller_masks(weights, {}, 0.25, ranking="layer_adaptive")
+    after = smaller_masks(weights, masks, share, ranking="layer_adaptive")
+    scores = []
+    for name, weight in weights.items():
+        remaining = sorted(float(value) ** 2 for value in weight[masks[name]])
+        for value, stays in zip(weight[masks[name]], after[name][masks[name]], strict=True):
+            energy = float(value) ** 2
+            scores.append((energy / sum(other for other in remaining if other >= energy), bool(stays)))
+        assert not after[name][~masks[name]].any()
+        assert after[name].flatten()[weight.abs().argmax()]  # the largest of a layer has the score 1
+    stays = [flag for _, flag in sorted(scores)]
+    assert stays == sorted(stays)
+    assert stays.count(False) == max(round(share * len(stays)), 1)
+    # A layer's own scale does not matter.
+    scaled = weights | {"second": 100 * weights["second"]}
+    again = smaller_masks(scaled, masks, share, ranking="layer_adaptive")
+    assert all(torch.equal(again[name], after[name]) for name in weights)
+
+
 def test_pruned_weights_are_gone_and_as_many_as_said(run, trained):
     pruned, folder = with_rules(run, trained, group=4)
     content = read_checkpoint(prune(pruned, folder))
