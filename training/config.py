@@ -134,7 +134,8 @@ class Run:
 
     ``start`` names another run, whose trained network this one begins with, ``teacher`` one to learn from. ``data`` is
     the path of RadioML 2018.01A, or of a file like it: the sources of preset ``radioml2018`` are then read from it
-    instead of generated. Of ``distinct_frames``, training goes round the same ones, and a teacher is asked once of each.
+    instead of generated. Training goes round ``distinct_frames``, the same ones again and again, and a teacher is asked
+    once of each.
     """
 
     name: str
@@ -167,7 +168,9 @@ class Run:
         if self.teacher and self.teacher.name == self.name:
             raise TrainingError(f"the run {self.name} is its own teacher; name another run in teacher.")
         if self.distinct_frames is not None and self.distinct_frames < self.batch:
-            raise TrainingError(f"distinct_frames is {self.distinct_frames}; it must be a batch ({self.batch}) or more.")
+            raise TrainingError(
+                f"distinct_frames is {self.distinct_frames}; it must be a batch ({self.batch}) or more."
+            )
         if self.data and not any(source.preset == TWIN for source in self._all_sources()):
             raise TrainingError(f"the run has data, but no source of the preset {TWIN} that reads it.")
         if unknown := set(self.network_options) - set(NETWORK_OPTIONS[self.network]):

@@ -14,8 +14,8 @@ def layer_adaptive(remaining: Tensor) -> Tensor:
     """The share of a weight in the energy of all of its layer that are no smaller.
 
     J. Lee, S. Park, S. Mo, S. Ahn, J. Shin, "Layer-adaptive Sparsity for the Magnitude-based Pruning", ICLR 2021,
-    equation 2. The size of a layer's weights says nothing where batch normalisation follows; this does not depend on it,
-    and it never empties a layer before the others.
+    equation 2. The size of a layer's weights says nothing where batch normalisation follows; this does not depend on
+    it, and never empties a layer before the others.
     """
     energies, order = remaining.square().sort(descending=True)
     shares = torch.empty_like(remaining)

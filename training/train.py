@@ -252,7 +252,7 @@ class Trainer:
         return loss.detach()
 
     def _ask_teacher(self, frames: Tensor, batch: tuple) -> Tensor | None:
-        """The teacher's probabilities float32 (N, classes) of the frames of ``batch``; None where there is no teacher."""
+        """The teacher's probabilities float32 (N, classes) of the frames of ``batch``; None without a teacher."""
         if self.teacher is None:
             return None
         if batch in self._answers:

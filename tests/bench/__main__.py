@@ -17,7 +17,7 @@ from gnuradio.amc.normalise import normalise
 
 from training.train import source_commit
 
-from . import block, layers, memory, runtimes, signals
+from . import block, layers, memory, released, runtimes, signals
 from .measure import FULL, QUICK, TINY, Effort, machine
 from .networks import example_windows, write_counterpart
 
@@ -47,20 +47,22 @@ def run(name: str, effort: Effort) -> dict:
         float32 = Path(folder) / "float32.onnx"
         network = write_counterpart(model.path, float32)
         report["float32"] = FLOAT32
-        _tell("1/6 verifying that the answers are equal")
+        _tell("1/7 verifying that the answers are equal")
         opened = runtimes.openers(model.path, float32)
         report["verified"] = runtimes.verify(opened, network, frames)
         report["verified"] += block.verify(model, model.path, windows)
-        _tell("2/6 the runtimes")
+        _tell("2/7 the runtimes")
         ratios, report["runtimes"] = runtimes.measure(opened, frames, effort)
     report["layers"] = layers.measure(model.path, frames, effort) if "engine" in opened else []
-    _tell("3/6 the block in a flowgraph")
+    _tell("3/7 the released networks")
+    report["released"] = released.measure(frames, effort)
+    _tell("4/7 the block in a flowgraph")
     shares, report["block"] = block.measure_share(model.path, windows, effort)
-    _tell("4/6 latency at 1 Msps")
+    _tell("5/7 latency at 1 Msps")
     report["latency"] = block.measure_latency(model.path, windows, effort)
-    _tell("5/6 memory")
+    _tell("6/7 memory")
     sizes, report["memory"] = memory.measure(model.path, effort)
-    _tell("6/6 the signal generator")
+    _tell("7/7 the signal generator")
     generated, report["signals"] = signals.measure(effort)
     report["ratios"] = [*shares, block.latency_ratio(report["latency"]), *sizes, *ratios, *generated]
     return report
@@ -69,6 +71,16 @@ def run(name: str, effort: Effort) -> dict:
 def _row(name: str, figures: dict, remark: str = "") -> str:
     spread = f"{figures['min']:8.3f} ..{figures['max']:8.3f}" if figures["min"] != figures["max"] else " " * 18
     return f"{name:<62}{figures['median']:8.3f}  {spread}  {remark}".rstrip()
+
+
+def _released(rows: list[dict]) -> list[str]:
+    title = f"RELEASED NETWORKS, engine at batch {released.BATCH}"
+    lines = [f"{title:<46}{'cost':>10}{'bit operations':>16}{'Msps':>8}{'on 2':>8}  accuracy"]
+    for row in rows:
+        accuracy = ", ".join(f"{preset} {value:.3f}" for preset, value in row["accuracy"].items())
+        rates = "".join(f"{figures['median']:>8.1f}" for figures in row["msps"].values()) or f"{'-':>8}{'-':>8}"
+        lines.append(f"{row['network']:<46}{row['cost']:>10.6f}{row['bit_operations']:>16,}{rates}  {accuracy}")
+    return lines
 
 
 def table(report: dict) -> str:
@@ -105,6 +117,7 @@ def table(report: dict) -> str:
             f"{row['products'] / row['nanoseconds']:>8.1f}"
             f"{row['share_of_products']:>7.0%}{row['share_of_reads']:>6.0%}{quads}"
         )
+    lines += ["", *_released(report["released"])]
     lines += ["", f"{'THOUSAND FRAMES A SECOND':<62}{'median':>8}  {'min':>8} ..{'max':>8}"]
     lines += [_row(f"{row['what']}, {row['class']}", row["thousand_frames"]) for row in report["signals"]]
     latency = report["latency"]

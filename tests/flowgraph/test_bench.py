@@ -14,6 +14,7 @@ pytest.importorskip("brevitas", reason="the benchmarks compare with a network of
 from tests.bench import layers, networks  # noqa: E402
 from tests.bench.__main__ import main  # noqa: E402
 from tests.bench.measure import TINY  # noqa: E402
+from tests.bench.released import CARDS  # noqa: E402
 
 CLASSES = 24
 
@@ -53,6 +54,10 @@ def test_a_run_reports_every_figure(small_vgg10, tmp_path, capfd):
     assert [look["samples"] for look in report["memory"]["looks"]] == [10**5 * tenth for tenth in range(1, 11)]
     assert sum("aim" in ratio for ratio in report["ratios"]) == 8
     assert len(report["signals"]) == 12
+    costs = [row["cost"] for row in report["released"]]
+    assert costs == sorted(costs)
+    assert {path.stem for path in CARDS.glob("*.json")} == {row["network"] for row in report["released"]}
+    assert all(0 < figures["min"] for row in report["released"] for figures in row["msps"].values())
     for figures in [*report["ratios"], *(row["msps"] for row in report["runtimes"] + report["block"])]:
         assert 0 < figures["min"] <= figures["median"] <= figures["max"]
 
@@ -60,6 +65,7 @@ def test_a_run_reports_every_figure(small_vgg10, tmp_path, capfd):
     assert (
         text.index("RATIO")
         < text.index("MSPS")
+        < text.index("RELEASED NETWORKS")
         < text.index("FRAMES A SECOND")
         < text.index("LATENCY")
         < text.index("RESIDENT MEMORY")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.helpers.tiny_runs import same
+from tests.helpers.tiny_runs import Killed, same
 from training.config import Teacher
 from training.data import normalise
 from training.errors import TrainingError
@@ -69,5 +69,49 @@ def test_mistakes_are_one_sentence(run, teachers):
         replace(run, teacher=Teacher(run.name))
     with pytest.raises(TrainingError, match="no checkpoint .*nobody"):
         train(replace(taught(run, 0.5), teacher=Teacher("nobody")), teachers / "taught")
+    with pytest.raises(TrainingError, match="distinct_frames is 3; it must be a batch"):
+        replace(run, distinct_frames=run.batch - 1)
     with pytest.raises(TrainingError, match="another scaling than taught"):
         train(replace(taught(run, 0.5), normalise="unit_variance"), teachers / "taught")
+
+
+def test_a_teacher_is_asked_once_of_frames_that_come_again(run, teachers, monkeypatch):
+    pupil = replace(taught(run, 0.5), name="again", distinct_frames=3 * run.batch)
+    asked, seen = [], []
+
+    class Counting(Trainer):
+        def _load_teacher(self):
+            teacher = super()._load_teacher()
+            teacher.register_forward_hook(lambda *_: asked.append(1))
+            return teacher
+
+        def _ask_teacher(self, frames, batch):
+            answer = super()._ask_teacher(frames, batch)
+            seen.append((frames, answer))
+            return answer
+
+    monkeypatch.setattr("training.train.Trainer", Counting)
+    whole = read_checkpoint(train(pupil, teachers / "again"))
+    batches = pupil.stages[0].frames // run.batch
+    assert len(asked) == 3 < batches == len(seen)
+    for number, (frames, answer) in enumerate(seen):
+        assert torch.equal(frames, seen[number % 3][0])
+        assert torch.equal(answer, seen[number % 3][1])
+    assert not torch.equal(seen[0][0], seen[1][0])
+    # A run that goes on in another process asks again, and is told the same.
+    first = replace(pupil, name="killed")
+    epochs = []
+    save = Trainer.save
+
+    def die_after_the_second(self, name, content):
+        path = save(self, name, content)
+        epochs.append(path)
+        if len(epochs) == 2:
+            raise Killed
+        return path
+
+    monkeypatch.setattr(Counting, "save", die_after_the_second)
+    with pytest.raises(Killed):
+        train(first, teachers / "killed")
+    resumed = read_checkpoint(train(first, teachers / "killed", resume=True))
+    assert same(resumed["network"], whole["network"])
