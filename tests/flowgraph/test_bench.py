@@ -14,6 +14,7 @@ pytest.importorskip("brevitas", reason="the benchmarks compare with a network of
 from tests.bench import layers, networks  # noqa: E402
 from tests.bench.__main__ import main  # noqa: E402
 from tests.bench.measure import TINY  # noqa: E402
+from tests.bench.openvino_runtime import INSTALLED  # noqa: E402
 from tests.bench.released import CARDS  # noqa: E402
 
 CLASSES = 24
@@ -38,11 +39,11 @@ def test_a_run_reports_every_figure(small_vgg10, tmp_path, capfd):
     report = json.loads(target.read_text())
     assert {"processor", "cores", "gnuradio", "onnxruntime", "numpy", "python"} <= report["machine"].keys()
     assert report["model"]["name"] == "small"
-    assert len(report["verified"]) == 3
+    assert len(report["verified"]) == (5 if INSTALLED else 3)
 
     both = {
         (network, batch, threads)
-        for network in ("onnxruntime", "float32")
+        for network in ("onnxruntime", "float32", *(("openvino", "openvino float32") if INSTALLED else ()))
         for batch in (1, 8, 32)
         for threads in (1, 2)
     }
