@@ -12,6 +12,9 @@ next batch normalisation, and the function stays. The shorter factors move only 
 codes, as any other order of addition would. Where sums are so wide (8-bit codes) that next to nothing would be left of
 a factor, it stays as it is, and the normalisation becomes a product and a sum of their own, each rounded once: IEEE 754
 fixes those too, but not what a runtime's batch normalisation does between the two.
+
+An average over a power of two of samples is exact too, and what the scale of its quantiser gains is a product of its
+own, rounded once.
 """
 
 import math
@@ -29,23 +32,20 @@ SPARE_BITS = 4  # that a factor has more than the codes it makes: it then moves 
 WEIGHT_SCALE = 2.0**-5
 
 _WEIGHTED = qnn.QuantConv1d | qnn.QuantLinear
-_NORMALISING = nn.BatchNorm1d
+_BLOCK = _WEIGHTED, nn.BatchNorm1d, qnn.QuantReLU
+_AVERAGES = nn.AvgPool1d, qnn.QuantReLU
 
 
 def make_exact(network: nn.Module) -> None:
     """Rewrites ``network``, in evaluation mode, in place: a chain of weighted layers, each but the last followed by
-    batch normalisation and a rectified quantiser. Its logits are scaled by a constant.
+    batch normalisation and a rectified quantiser; in front of the last one there may be an average over a power of two
+    of samples and a rectified quantiser. Its logits are scaled by a constant.
 
     Raises TrainingError for a chain of other layers.
     """
-    chain = [module for module in network.modules() if isinstance(module, _WEIGHTED | _NORMALISING | qnn.QuantReLU)]
+    blocks, averages, last = _parts(network)
     largest = 2 ** (_input_bits(network) - 1)  # of the codes that reach a layer
     gain: float | Tensor = 1.0  # of the values that reach a layer, over those of before; by channel after weights
-    *blocks, last = [chain[begin : begin + 3] for begin in range(0, len(chain), 3)] or [[]]
-    kinds = _WEIGHTED, _NORMALISING, qnn.QuantReLU
-    fits = (isinstance(module, kinds[number % 3]) for number, module in enumerate(chain))
-    if len(last) != 1 or not all(fits):
-        raise TrainingError("only chains of quantised layers with batch normalisation can be made exact.")
     for layer, normalisation, rectifier in blocks:
         sums, weight_gain = _whole_codes(layer, largest, WEIGHT_SCALE)
         gain *= weight_gain
@@ -54,8 +54,24 @@ def make_exact(network: nn.Module) -> None:
         if not _shorten(normalisation, sums, largest.bit_length() + SPARE_BITS):
             _replace(network, normalisation, _ProductAndSum(normalisation, isinstance(layer, qnn.QuantConv1d)))
         gain = activation_gain
-    _, weight_gain = _whole_codes(last[0], largest, _power_of_two(float(last[0].quant_weight().scale)))
-    last[0].bias.data.mul_(gain * weight_gain)
+    if averages:
+        average, rectifier = averages
+        largest, activation_gain = _power_of_two_range(rectifier)
+        _replace(network, average, _ScaledAverage(average, activation_gain / gain))
+        gain = activation_gain
+    _, weight_gain = _whole_codes(last, largest, _power_of_two(float(last.quant_weight().scale)))
+    last.bias.data.mul_(gain * weight_gain)
+
+
+def _parts(network: nn.Module) -> tuple[list[list[nn.Module]], list[nn.Module], nn.Module]:
+    """The blocks of the chain, then the average and its quantiser or nothing, then the last layer."""
+    chain = [module for module in network.modules() if isinstance(module, (*_BLOCK, *_AVERAGES))]
+    count, more = divmod(len(chain) - 1, len(_BLOCK))
+    kinds = *_BLOCK * count, *(_AVERAGES if more else ()), _WEIGHTED
+    if len(kinds) != len(chain) or not all(map(isinstance, chain, kinds)):
+        raise TrainingError("only chains of quantised layers with batch normalisation can be made exact.")
+    behind = len(_BLOCK) * count
+    return [chain[begin : begin + 3] for begin in range(0, behind, 3)], chain[behind:-1], chain[-1]
 
 
 def _input_bits(network: nn.Module) -> int:
@@ -120,6 +136,18 @@ class _ProductAndSum(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         return values * self.factor + self.offset
+
+
+class _ScaledAverage(nn.Module):
+    """An average times a constant."""
+
+    def __init__(self, average: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.average = average
+        self.register_buffer("factor", torch.tensor(factor))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.average(values) * self.factor
 
 
 def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:

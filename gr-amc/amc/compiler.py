@@ -216,7 +216,9 @@ class _Compiler:
             self.values[node.output[0]] = self._value_of(node)
         value = self.values.get(self.graph.output[0].name)
         _require(
-            isinstance(value, _Sums) and value.pool == 1 and value.length == 1 and self._is_newest(value.source),
+            isinstance(value, _Sums)
+            and value.pool == value.length == value.groups == 1
+            and self._is_newest(value.source),
             "its output is not that of a linear layer.",
         )
         return IntegerNetwork(self.input, tuple(self.layers), _logits(value))
@@ -424,6 +426,30 @@ class _Compiler:
         _require(0 < size <= value.length, "has a window longer than its input.")
         return replace(value, pool=size, before_pool=len(value.functions))
 
+    def _AveragePool(
+        self,
+        value,
+        *,
+        kernel_shape,
+        strides=(1,),
+        pads=(0, 0),
+        dilations=(1,),
+        ceil_mode=0,
+        count_include_pad=0,
+        auto_pad=b"NOTSET",
+    ):
+        _require(isinstance(value, _Codes) and not value.flat, "takes something that is not quantised.")
+        length = value.tensor.length
+        _require(
+            list(kernel_shape) == [length] and not any(pads) and list(dilations) == [1],
+            f"has windows of {kernel_shape} in {length} samples, padding {pads}: only all samples can be averaged.",
+        )
+        return _average(value)
+
+    def _GlobalAveragePool(self, value):
+        _require(isinstance(value, _Codes) and not value.flat, "takes something that is not quantised.")
+        return _average(value)
+
     def _pool_codes(self, value: _Codes, size: int) -> _Codes:
         """Codes never fall where their sums rise, so the largest sum has the largest code: one pool serves both."""
         _require(bool(self.layers) and self._is_newest(value) and not value.flat, "pools something else than a layer.")
@@ -431,6 +457,17 @@ class _Compiler:
         tensor = replace(value.tensor, length=value.tensor.length // size)
         self.layers[-1] = replace(self.layers[-1], pool=size, output=tensor)
         return self._newest(replace(value, tensor=tensor))
+
+
+def _average(value: _Codes) -> _Sums:
+    """Each channel's codes weigh one, and a unit of their sum the scale over their number."""
+    channels, length = value.tensor.channels, value.tensor.length
+    _require(
+        length & (length - 1) == 0,
+        f"averages {length} samples, no power of two: runtimes differ in how they round that.",
+    )
+    ones = np.ones((channels, 1, length), np.int64)
+    return _Sums(value, ones, np.full((channels, 1), float(value.scale) / length), groups=channels)
 
 
 def _followed_by(value, function: _Function) -> _Sums:

@@ -21,7 +21,7 @@ from training.config import run_from_mapping
 from training.cost import cost
 from training.errors import TrainingError
 from training.exact import make_exact
-from training.networks import NETWORKS, Bits, Strided, Vgg10, one_dimensional
+from training.networks import NETWORKS, AllConvolutional, Bits, Strided, Vgg10, one_dimensional
 from training.prune import prune
 from training.signals import CLASSES
 from training.train import Trainer, read_checkpoint, train
@@ -107,10 +107,19 @@ def _learned(bits, kind=Vgg10, **options):
 
 
 @pytest.mark.parametrize("scale_per_filter", [False, True])
-@pytest.mark.parametrize("bits", [Bits(4, 4, 4), Bits(8, 8, 8), Bits(8, (8, 7, 6, 5, 4, 3, 2, 4, 4, 8), 5)])
-def test_an_exact_network_is_the_one_before(bits, scale_per_filter):
+@pytest.mark.parametrize(
+    ("kind", "bits"),
+    [
+        (Vgg10, Bits(4, 4, 4)),
+        (Vgg10, Bits(8, 8, 8)),
+        (Vgg10, Bits(8, (8, 7, 6, 5, 4, 3, 2, 4, 4, 8), 5)),
+        (AllConvolutional, Bits(4, 4, 4)),
+        (AllConvolutional, Bits(8, 8, 8)),
+    ],
+)
+def test_an_exact_network_is_the_one_before(kind, bits, scale_per_filter):
     """Layer by layer the same codes, but for the few that lie on an edge; its logits times a constant."""
-    network = _learned(bits, filters=8, hidden=16, scale_per_filter=scale_per_filter)
+    network = _learned(bits, kind, filters=8, hidden=16, scale_per_filter=scale_per_filter)
     exact = deepcopy(network)
     make_exact(exact)
     frames = torch.randn(64, 2, 1024, generator=torch.Generator().manual_seed(1))
@@ -152,6 +161,8 @@ def test_an_exact_network_does_not_care_in_which_order_it_adds():
         (Vgg10, Bits(8, 8, 8), False),
         (Vgg10, Bits(8, 8, 8), True),
         (Strided, Bits(8, 4, 5), True),
+        (AllConvolutional, Bits(4, 4, 4), True),
+        (AllConvolutional, Bits(8, 8, 8), False),
     ],
 )
 def test_an_exact_network_is_the_same_in_another_runtime(kind, bits, scale_per_filter, tmp_path):
@@ -171,9 +182,12 @@ def test_an_exact_network_is_the_same_in_another_runtime(kind, bits, scale_per_f
         np.testing.assert_array_equal(theirs, ours)
 
 
-@pytest.mark.parametrize("place", [0, 1, 3])
-def test_other_layers_are_not_made_exact(place):
-    network = _learned(Bits(4, 4, 4), filters=4, hidden=8)
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [(Vgg10, 0), (Vgg10, 1), (Vgg10, 3), (AllConvolutional, 1), (AllConvolutional, 15), (AllConvolutional, 16)],
+)
+def test_other_layers_are_not_made_exact(kind, place):
+    network = _learned(Bits(4, 4, 4), kind, filters=4, hidden=8)
     network.features[place] = torch.nn.Identity()
     with pytest.raises(TrainingError, match="only chains of quantised layers"):
         make_exact(network)

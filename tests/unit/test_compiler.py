@@ -129,6 +129,47 @@ def test_every_reachable_sum_gets_the_code_of_the_float_definition(folder, scale
     np.testing.assert_array_equal(engine.codes(frames, 1), expected)
 
 
+def averages(length, low=-128, high=127, scale=0.5, step=0.25, kind="AveragePool", layer=False) -> Graph:
+    """The averages of the input, or of a layer's codes, quantised, and a linear layer on them."""
+    graph = Graph(length=length).quantise(scale, low, high)
+    if layer:
+        graph.node("Conv", graph.weights([[[3], [1]], [[-5], [2]], [[1], [0]]], 0.25)).node("Relu")
+        graph.quantise(scale, 0, high - low, np.uint8)
+    channels = 3 if layer else 2
+    size = {"kernel_shape": [length], "strides": [length]} if kind == "AveragePool" else {}
+    graph.node(kind, **size).node("Mul", graph.constant(0.8125)).quantise(step, -128, 127).node("Flatten", axis=1)
+    weights = np.arange(-channels, 2 * channels).reshape(3, channels)
+    return graph.node("Gemm", graph.weights(weights, 0.5), transB=1)
+
+
+@pytest.mark.parametrize("kind", ["AveragePool", "GlobalAveragePool"])
+@pytest.mark.parametrize(("length", "low", "high"), [(1, -8, 7), (4, -128, 127), (32, 0, 15), (1024, -128, 127)])
+@pytest.mark.parametrize("layer", [False, True])
+def test_averages_over_the_frame_are_those_of_onnxruntime(tmp_path, kind, length, low, high, layer):
+    """On frames of every level, so that many sums are met; 1024 codes of 8 bits need more than 16."""
+    rng = np.random.default_rng(length)
+    levels = rng.uniform(-64, 64, (400, 2, 1)) * rng.choice([1, 0.1], (400, 2, 1))
+    frames = (levels + rng.normal(size=(400, 2, length)) * 4).astype(np.float32)
+    frames[0], frames[1] = -1000, 1000
+    path = averages(length, low, high, kind=kind, layer=layer).save(tmp_path / "averages.onnx", 3)
+    np.testing.assert_array_equal(NativeRuntime(path, 1).run(frames), onnxruntime_on(path, frames))
+    assert build(compile_model(path)).is_wide(1 + layer) == (length == 1024)
+
+
+def test_every_average_gets_the_code_of_the_float_definition(tmp_path):
+    """All sums of 16 codes of 0..15, a frame for each."""
+    sums = np.arange(16 * 15 + 1)
+    frames = np.clip(sums[:, None] - 15 * np.arange(16), 0, 15)[:, None].astype(np.float32)
+    assert (frames.sum((1, 2)) == sums).all()
+    graph = Graph(length=16, channels=1).quantise(1.0, 0, 15).node("GlobalAveragePool")
+    graph.node("Mul", graph.constant(1.3)).quantise(0.125, 0, 255, np.uint8)
+    codes = onnxruntime_on(graph.save(tmp_path / "codes.onnx", 1, 1), frames) / 0.125
+    graph.node("Flatten", axis=1).node("Gemm", graph.weights([[1]], 1.0), transB=1)
+    engine = build(compile_model(graph.save(tmp_path / "whole.onnx", 1)))
+    np.testing.assert_array_equal(engine.codes(frames, 1), codes)
+    assert len(np.unique(codes)) > 150
+
+
 @pytest.mark.parametrize("name", [path.stem for path in MODELS.glob("*.onnx")])
 def test_released_networks_give_the_logits_of_onnxruntime(name):
     rng = np.random.default_rng(7)
@@ -170,6 +211,19 @@ REFUSED = {
     "a pool that overlaps": (
         lambda: small(lambda g: g.node("MaxPool", kernel_shape=[2], strides=[1])),
         "has windows of [2] every [1]",
+    ),
+    "averages of a part": (
+        lambda: small(lambda g: g.node("Relu").quantise(0.5, 0, 15).node("AveragePool", kernel_shape=[2])),
+        "has windows of [2] in 4 samples",
+    ),
+    "averages of other than a power of two": (lambda: averages(12), "averages 12 samples, no power of two"),
+    "averages of what is not quantised": (
+        lambda: small(lambda g: g.node("GlobalAveragePool")),
+        "takes something that is not quantised",
+    ),
+    "a convolution in groups at the end": (
+        lambda: Graph(length=4).quantise(0.5, -8, 7).node("GlobalAveragePool"),
+        "its output is not that of a linear layer",
     ),
     "a pool longer than its input": (
         lambda: small(lambda g: g.node("MaxPool", kernel_shape=[9], strides=[9])),
