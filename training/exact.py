@@ -71,7 +71,8 @@ def _parts(network: nn.Module) -> tuple[list[list[nn.Module]], list[nn.Module], 
     if len(kinds) != len(chain) or not all(map(isinstance, chain, kinds)):
         raise TrainingError("only chains of quantised layers with batch normalisation can be made exact.")
     behind = len(_BLOCK) * count
-    return [chain[begin : begin + 3] for begin in range(0, behind, 3)], chain[behind:-1], chain[-1]
+    blocks = [chain[begin : begin + len(_BLOCK)] for begin in range(0, behind, len(_BLOCK))]
+    return blocks, chain[behind:-1], chain[-1]
 
 
 def _input_bits(network: nn.Module) -> int:
