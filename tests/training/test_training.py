@@ -17,7 +17,7 @@ from tests.helpers.tiny_runs import CONFIG, Killed, same
 from training import export
 from training.__main__ import main
 from training.calibration import fit_temperature
-from training.config import run_from_mapping
+from training.config import read_run, run_from_mapping
 from training.cost import cost
 from training.errors import TrainingError
 from training.exact import make_exact
@@ -25,6 +25,9 @@ from training.networks import NETWORKS, AllConvolutional, Bits, Strided, Vgg10, 
 from training.prune import prune
 from training.signals import CLASSES
 from training.train import Trainer, read_checkpoint, train
+
+
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 
 
 @pytest.fixture(scope="module")
@@ -371,6 +374,14 @@ def test_mistakes_in_a_configuration_are_one_sentence(tmp_path, capsys, change, 
     assert part in error
     assert error.startswith("training: ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_a_shipped_configuration_is_one_and_bears_the_name_of_its_run(path):
+    run = read_run(path)
+    assert run.name == path.stem  # which the commands of a card go by
+    for other in filter(None, (run.start, run.teacher and run.teacher.name)):
+        assert (CONFIGS / f"{other}.yaml").exists()
 
 
 def test_a_checkpoint_holds_the_whole_configuration(run):
