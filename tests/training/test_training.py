@@ -26,7 +26,6 @@ from training.prune import prune
 from training.signals import CLASSES
 from training.train import Trainer, read_checkpoint, train
 
-
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 
 
