@@ -4,9 +4,42 @@
 Both give the values and gradients of what they stand for: Brevitas' integer quantiser and torch's max-pooling.
 """
 
+from collections.abc import Callable
+from shutil import which
+
 import torch
 from brevitas.core.quant import IntQuant
 from torch import Tensor, nn
+
+
+def _fused(function: Callable) -> Callable:
+    """Compiled to one pass over memory, where there is a C++ compiler or a GPU; else as it is."""
+    return torch.compile(function, dynamic=True) if which("g++") or torch.cuda.is_available() else function
+
+
+@_fused
+def _quantised(values: Tensor, scale: Tensor, low: float, high: float) -> Tensor:
+    return (values / scale).round().clamp(low, high) * scale
+
+
+@_fused
+def _quantised_back(gradient: Tensor, values: Tensor, scale: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """What flows back to the values, and to the scale."""
+    ratios = values / scale
+    codes = ratios.round().clamp(low, high)
+    passed = torch.where((ratios > low - 0.5) & (ratios < high + 0.5), gradient, 0.0)
+    # d(code * scale)/d(scale) is the code, less the ratio where the code follows the value.
+    return passed, (gradient * codes - passed * ratios).sum()
+
+
+def _without_gaps(values: Tensor) -> Tensor:
+    is_image = values.ndim == 4 and values.is_contiguous(memory_format=torch.channels_last)
+    return values if is_image else values.contiguous()
+
+
+def _in_memory_order(values: Tensor) -> Tensor:
+    """A tensor without gaps as one row, so that one compiled form serves all shapes and layouts."""
+    return values.as_strided((values.numel(),), (1,))
 
 
 class _Quantise(torch.autograd.Function):
@@ -14,18 +47,20 @@ class _Quantise(torch.autograd.Function):
 
     @staticmethod
     def forward(context, values: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
-        ratios = values / scale
-        codes = ratios.round().clamp_(low, high)
-        context.save_for_backward(ratios, codes, scale)
-        context.limits = low - 0.5, high + 0.5
-        return codes * scale
+        values = _without_gaps(values)
+        context.save_for_backward(values, scale)
+        context.limits = float(low), float(high)
+        row = _quantised(_in_memory_order(values), scale, *context.limits)
+        return row.as_strided(values.shape, values.stride())
 
     @staticmethod
     def backward(context, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        ratios, codes, scale = context.saved_tensors
-        passed = torch.ops.aten.hardtanh_backward(gradient, ratios, *context.limits)
-        # d(code * scale)/d(scale) is the code, less the ratio where the code follows the value.
-        by_scale = (gradient * codes).addcmul_(passed, ratios, value=-1).sum()
+        values, scale = context.saved_tensors
+        if gradient.stride() != values.stride():
+            gradient = torch.empty_like(values).copy_(gradient)
+        rows = _in_memory_order(gradient), _in_memory_order(values)
+        passed, by_scale = _quantised_back(*rows, scale, *context.limits)
+        passed = passed.as_strided(values.shape, values.stride())
         return passed, by_scale.reshape(scale.shape).to(scale.dtype), None, None
 
 
