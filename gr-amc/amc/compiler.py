@@ -9,6 +9,9 @@ bisection over all sums that the weights can reach, are that function, exactly.
 The sum itself is a whole number of the product of two scales. Where these are powers of two, as in every network of
 this project, that is what any float runtime computes too; with others each product is rounded first, and runtimes
 differ among themselves in the last bits.
+
+Two tensors are added as whole numbers of the smaller of their scales. The staircase of that is compared with the file's
+own float operations on every pair of codes.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,9 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from .errors import AmcError, first_line
-from .integer import Input, IntegerNetwork, Layer, Logits, Tensor
+from .integer import Input, IntegerNetwork, Layer, Logits, Sum, Tensor
 
 LARGEST_SUM = 2**30
+LARGEST_ADDITION = 2**15 - 1  # of two tensors' codes
 LARGEST_SIZE = 1 << 24  # elements of one tensor or weight: more is no network for this engine
 NEVER = 2**31 - 1  # a threshold that no sum reaches
 
@@ -82,10 +86,7 @@ class _Signal:
 
 @dataclass(frozen=True)
 class _Codes:
-    """A tensor: its integers are code + ``low``, its values these times ``scale``.
-
-    ``number`` tells it from others that are alike: in a chain, only the newest may be read.
-    """
+    """Tensor ``number`` of the network: its integers are code + ``low``, its values these times ``scale``."""
 
     number: int
     tensor: Tensor
@@ -115,10 +116,19 @@ class _Sums:
 
 
 @dataclass(frozen=True)
+class _Added:
+    """Two tensors, value by value, and the float operations that follow."""
+
+    first: _Codes
+    second: _Codes
+    functions: tuple[_Clip, ...] = ()
+
+
+@dataclass(frozen=True)
 class _Rounded:
     """Between QuantizeLinear and DequantizeLinear: integers ``low``..``high``, the zero point taken off."""
 
-    source: _Signal | _Sums
+    source: _Signal | _Sums | _Added
     scale: np.float32
     zero: int
     low: int
@@ -196,10 +206,9 @@ class _Compiler:
 
     graph: object
     values: dict = field(default_factory=dict)
-    layers: list[Layer] = field(default_factory=list)
+    layers: list[Layer | Sum] = field(default_factory=list)
     input: Input | None = None
-    last: _Codes | None = None
-    made: int = 0  # tensors so far
+    codes: list[_Codes] = field(default_factory=list)  # what each tensor of the network holds
 
     def network(self) -> IntegerNetwork:
         for initializer in self.graph.initializer:
@@ -218,7 +227,8 @@ class _Compiler:
         _require(
             isinstance(value, _Sums)
             and value.pool == value.length == value.groups == 1
-            and self._is_newest(value.source),
+            and value.source.number == len(self.layers)
+            and self._is_kept(value.source),
             "its output is not that of a linear layer.",
         )
         return IntegerNetwork(self.input, tuple(self.layers), _logits(value))
@@ -279,7 +289,7 @@ class _Compiler:
         _require(kind.bits == 8, f"makes codes of {kind.bits} bits.")
         if isinstance(value, np.ndarray):
             return np.clip(np.rint(value / scale) + zero, kind.min, kind.max).astype(kind.dtype)
-        _require(isinstance(value, _Signal | _Sums), "quantises what is quantised already.")
+        _require(isinstance(value, _Signal | _Sums | _Added), "quantises what is quantised already.")
         return _Rounded(value, scale, zero, kind.min - zero, kind.max - zero)
 
     def _DequantizeLinear(self, value, scale, zero=None, *, axis=1):
@@ -293,18 +303,20 @@ class _Compiler:
         _require(value.low < value.high, f"has the single code {value.low}.")
         if isinstance(value.source, _Signal):
             return self._begin(value)
-        _require(self._is_newest(value.source.source), "does not stand in a chain.")
-        layer, codes = _layer(value)
+        sources = (
+            [value.source.first, value.source.second] if isinstance(value.source, _Added) else [value.source.source]
+        )
+        _require(all(self._is_kept(codes) for codes in sources), "reads codes of which only a pool is kept.")
+        layer = _sum(value) if isinstance(value.source, _Added) else _layer(value)
         self.layers.append(layer)
-        return self._newest(codes)
+        return self._made(_Codes(len(self.layers), layer.output, value.scale, value.low))
 
-    def _newest(self, codes: _Codes) -> _Codes:
-        self.made += 1
-        self.last = replace(codes, number=self.made)
-        return self.last
+    def _made(self, codes: _Codes) -> _Codes:
+        self.codes.append(codes)
+        return codes
 
-    def _is_newest(self, codes: _Codes) -> bool:
-        return self.last is not None and codes.number == self.last.number
+    def _is_kept(self, codes: _Codes) -> bool:
+        return codes.tensor == self.codes[codes.number].tensor
 
     def _begin(self, value: _Rounded) -> _Codes:
         _require(self.input is None, "quantises the input a second time.")
@@ -316,7 +328,7 @@ class _Compiler:
         _require(limits[0] <= 0 <= limits[1] and limits[0] < limits[1], f"clips the input to the codes {limits}.")
         tensor = Tensor(signal.channels, signal.length, limits[1] - limits[0], -limits[0])
         self.input = Input(tensor, float(value.scale), *limits)
-        return self._newest(_Codes(0, tensor, value.scale, limits[0]))
+        return self._made(_Codes(0, tensor, value.scale, limits[0]))
 
     def _Conv(
         self,
@@ -399,6 +411,9 @@ class _Compiler:
         return _followed_by(value, _Product(_by_channel(constant, len(value.weights))))
 
     def _Add(self, first, second):
+        if isinstance(first, _Codes) or isinstance(second, _Codes):
+            _require(isinstance(first, _Codes) and isinstance(second, _Codes), "adds what is quantised to what is not.")
+            return _added(first, second)
         value, constant = (first, second) if isinstance(first, _Sums) else (second, first)
         _require(isinstance(value, _Sums), "adds to something else than the sums of a layer.")
         return _followed_by(value, _Offset(_by_channel(constant, len(value.weights))))
@@ -452,11 +467,16 @@ class _Compiler:
 
     def _pool_codes(self, value: _Codes, size: int) -> _Codes:
         """Codes never fall where their sums rise, so the largest sum has the largest code: one pool serves both."""
-        _require(bool(self.layers) and self._is_newest(value) and not value.flat, "pools something else than a layer.")
-        _require(0 < size <= value.tensor.length and self.layers[-1].pool == 1, "has a window longer than its input.")
+        last = self.layers[-1] if self.layers else None
+        _require(
+            isinstance(last, Layer) and value.number == len(self.layers) and not value.flat,
+            "pools something else than the last layer.",
+        )
+        _require(0 < size <= value.tensor.length and last.pool == 1, "has a window longer than its input.")
         tensor = replace(value.tensor, length=value.tensor.length // size)
-        self.layers[-1] = replace(self.layers[-1], pool=size, output=tensor)
-        return self._newest(replace(value, tensor=tensor))
+        self.layers[-1] = replace(last, pool=size, output=tensor)
+        self.codes[-1] = replace(value, tensor=tensor)
+        return self.codes[-1]
 
 
 def _average(value: _Codes) -> _Sums:
@@ -470,8 +490,24 @@ def _average(value: _Codes) -> _Sums:
     return _Sums(value, ones, np.full((channels, 1), float(value.scale) / length), groups=channels)
 
 
-def _followed_by(value, function: _Function) -> _Sums:
-    _require(isinstance(value, _Sums), "follows something else than a convolution or a linear layer.")
+def _added(first: _Codes, second: _Codes) -> _Added:
+    _require(
+        not first.flat
+        and not second.flat
+        and (first.tensor.channels, first.tensor.length) == (second.tensor.channels, second.tensor.length),
+        "adds tensors of different shapes, or flat ones.",
+    )
+    ratio = float(first.scale) / float(second.scale)
+    _require(
+        abs(np.frexp(ratio)[0]) == 0.5,
+        f"adds tensors whose scales {first.scale} and {second.scale} have no power of two between them.",
+    )
+    return _Added(first, second)
+
+
+def _followed_by(value, function: _Function) -> _Sums | _Added:
+    if not (isinstance(value, _Added) and isinstance(function, _Clip)):
+        _require(isinstance(value, _Sums), "follows something else than a convolution or a linear layer.")
     if not isinstance(function, _Clip):  # whose ends may be infinite
         (numbers,) = vars(function).values()
         _require(bool(np.isfinite(numbers).all()), "has a parameter that is not a finite number.")
@@ -518,7 +554,12 @@ def _apply(sums: _Sums, integers: np.ndarray, functions: tuple[_Function, ...]) 
     return values
 
 
-def _layer(rounded: _Rounded) -> tuple[Layer, _Codes]:
+def _tensor(rounded: _Rounded, channels: int, length: int) -> Tensor:
+    _require(rounded.low <= 0 <= rounded.high, f"has codes from {rounded.low} to {rounded.high}, without zero.")
+    return Tensor(channels, length, rounded.high - rounded.low, -rounded.low)
+
+
+def _layer(rounded: _Rounded) -> Layer:
     sums = rounded.source
     least, most = _reach(sums)
     # The engine keeps the largest sum of a pool, so sums whose function falls are turned over.
@@ -530,9 +571,7 @@ def _layer(rounded: _Rounded) -> tuple[Layer, _Codes]:
     least, most = np.where(sign > 0, least, -most), np.where(sign > 0, most, -least)
 
     def codes(integers: np.ndarray) -> np.ndarray:
-        values = _apply(sums, sign * integers, sums.functions)
-        with np.errstate(invalid="ignore"):
-            return np.clip(np.rint(values / rounded.scale), rounded.low, rounded.high).astype(np.int64) - rounded.low
+        return _codes(_apply(sums, sign * integers, sums.functions), rounded)
 
     _require(bool((codes(least) <= codes(most)).all()), "takes the largest of values that are then turned over.")
     steps = _bisect(codes, least, most, rounded.high - rounded.low)
@@ -541,12 +580,55 @@ def _layer(rounded: _Rounded) -> tuple[Layer, _Codes]:
     shift = sums.source.low * weights.sum(axis=(1, 2)).reshape(-1, 1)
     reached = steps <= most
     thresholds = np.where(reached, steps - shift, NEVER)
-    tensor = Tensor(len(weights), sums.length, rounded.high - rounded.low, int(np.clip(-rounded.low, 0, 255)))
-    _require(rounded.low <= 0 <= rounded.high, f"has codes from {rounded.low} to {rounded.high}, without zero.")
-    layer = Layer(
-        tensor, _int16(weights), sums.stride, sums.padding, sums.groups, sums.pool, thresholds.astype(np.int32)
+    return Layer(
+        _tensor(rounded, len(weights), sums.length),
+        _int16(weights),
+        sums.stride,
+        sums.padding,
+        sums.groups,
+        sums.pool,
+        thresholds.astype(np.int32),
+        sums.source.number,
     )
-    return layer, _Codes(0, tensor, rounded.scale, rounded.low)
+
+
+def _codes(values: np.ndarray, rounded: _Rounded) -> np.ndarray:
+    """What QuantizeLinear and Clip make of ``values`` float32, int64 from 0 on."""
+    with np.errstate(invalid="ignore"):
+        return np.clip(np.rint(values / rounded.scale), rounded.low, rounded.high).astype(np.int64) - rounded.low
+
+
+def _sum(rounded: _Rounded) -> Sum:
+    added = rounded.source
+    first, second = added.first, added.second
+    scale = min(first.scale, second.scale)
+    shifts = tuple(int(np.frexp(float(codes.scale) / float(scale))[1]) - 1 for codes in (first, second))
+    most = (first.tensor.largest << shifts[0]) + (second.tensor.largest << shifts[1])
+    _require(most <= LARGEST_ADDITION, f"adds tensors whose scales {first.scale} and {second.scale} are too far apart.")
+    least = (first.low << shifts[0]) + (second.low << shifts[1])
+
+    def codes(values: np.ndarray) -> np.ndarray:
+        for function in added.functions:
+            values = function(values)
+        return _codes(values, rounded)
+
+    ends = np.array([[0]]), np.array([[most]])
+    largest = rounded.high - rounded.low
+    steps = _bisect(lambda sums: codes((sums + least).astype(np.float32) * scale), *ends, largest)
+    thresholds = np.where(steps <= most, steps, NEVER)[0]
+    # The file rounds each product and their sum: to the same codes, for each pair of them?
+    ours = np.arange(first.tensor.largest + 1)[:, None]
+    theirs = np.arange(second.tensor.largest + 1)
+    values = (ours + first.low).astype(np.float32) * first.scale + (theirs + second.low).astype(
+        np.float32
+    ) * second.scale
+    sums = (ours << shifts[0]) + (theirs << shifts[1])
+    _require(
+        bool((codes(values) == np.searchsorted(thresholds, sums, side="right")).all()),
+        f"adds tensors whose scales {first.scale} and {second.scale} round otherwise than their sum does.",
+    )
+    tensor = _tensor(rounded, first.tensor.channels, first.tensor.length)
+    return Sum(tensor, first.number, second.number, shifts, thresholds.astype(np.int32))
 
 
 def _bisect(codes, least: np.ndarray, most: np.ndarray, largest: int) -> np.ndarray:

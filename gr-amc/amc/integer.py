@@ -3,7 +3,7 @@
 
 Every tensor is unsigned codes 0..``largest``; ``zero`` is the code of the value 0, which padding adds. A layer sums
 products of codes and weights, takes the largest sum of each pool, and counts how many of the output's thresholds, in
-rising order, it has reached: that is the code.
+rising order, it has reached: that is the code. Or it adds two tensors, code by code, and counts in the same way.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution of the tensor before it, or a linear layer: one whose kernel is as long as that tensor.
+    """A convolution of tensor number ``source``, or a linear layer: one whose kernel is as long as that tensor.
 
     ``weights`` int16 (outputs, inputs / groups, kernel); the largest of every ``pool`` sums stays; ``thresholds``
     int32 (outputs, largest code of the output).
@@ -45,6 +45,21 @@ class Layer:
     padding: tuple[int, int]
     groups: int
     pool: int
+    thresholds: np.ndarray
+    source: int
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Code by code of the tensors number ``first`` and ``second``, each times two to the power of its ``shifts``.
+
+    ``thresholds`` int32 (largest code of the output,).
+    """
+
+    output: Tensor
+    first: int
+    second: int
+    shifts: tuple[int, int]
     thresholds: np.ndarray
 
 
@@ -63,10 +78,12 @@ class Logits:
 
 @dataclass(frozen=True)
 class IntegerNetwork:
-    """A chain: tensor 0 is the input's, tensor n that of ``layers[n - 1]``, and the logits are made of the last."""
+    """Tensor 0 is the input's, tensor n that of ``layers[n - 1]``, made of earlier ones, and the logits are made of the
+    last. Linear layers stand at the end, each behind the other.
+    """
 
     input: Input
-    layers: tuple[Layer, ...]
+    layers: tuple[Layer | Sum, ...]
     logits: Logits
 
     @property

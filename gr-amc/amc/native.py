@@ -9,7 +9,7 @@ import numpy as np
 
 from .compiler import compile_model, read_model
 from .errors import AmcError, first_line
-from .integer import IntegerNetwork
+from .integer import IntegerNetwork, Layer, Sum
 
 
 def build(network: IntegerNetwork):
@@ -28,7 +28,17 @@ def build(network: IntegerNetwork):
             high=signal.high,
         )
         for layer in network.layers:
+            if isinstance(layer, Sum):
+                engine.add_sum(
+                    first=layer.first,
+                    second=layer.second,
+                    shifts=layer.shifts,
+                    thresholds=layer.thresholds,
+                    zero=layer.output.zero,
+                )
+                continue
             engine.add(
+                source=layer.source,
                 weights=layer.weights,
                 stride=layer.stride,
                 padding=layer.padding,
@@ -67,7 +77,7 @@ class NativeRuntime:
 
     def _is_slow(self, network: IntegerNetwork) -> bool:
         """Whether most products are added up in 32 bits one by one, of which there are half as many in a vector."""
-        products = [np.count_nonzero(layer.weights) * layer.output.length * layer.pool for layer in network.layers]
+        products = [_products(layer) for layer in network.layers]
         slow = [
             count
             for number, count in enumerate(products, 1)
@@ -84,6 +94,10 @@ class NativeRuntime:
         """Begins ``run`` on threads of the engine's own; what is returned waits for the logits."""
         with _sentences():
             return self._engine.start(batch, self._threads).result
+
+
+def _products(layer: Layer | Sum) -> int:
+    return 0 if isinstance(layer, Sum) else np.count_nonzero(layer.weights) * layer.output.length * layer.pool
 
 
 @contextmanager

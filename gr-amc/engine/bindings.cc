@@ -78,18 +78,26 @@ PYBIND11_MODULE(_engine, module) {
              py::arg("scale"), py::arg("low"), py::arg("high"))
         .def(
             "add",
-            [](amc::Network& network, const Array<int16_t>& weights, size_t stride, std::pair<size_t, size_t> padding,
+            [](amc::Network& network, size_t source, const Array<int16_t>& weights, size_t stride, std::pair<size_t, size_t> padding,
                size_t groups, size_t pool, const Array<int32_t>& thresholds, int zero) {
                 if (weights.ndim() != 3) throw std::invalid_argument("weights must have the shape (outputs, inputs, kernel)");
                 if (thresholds.ndim() != 2 || thresholds.shape(1) > 255) {
                     throw std::invalid_argument("thresholds must have the shape (outputs, codes)");
                 }
-                network.Add({Copied(weights), static_cast<size_t>(weights.shape(0)), static_cast<size_t>(weights.shape(2)),
+                network.Add(amc::Convolution{source, Copied(weights), static_cast<size_t>(weights.shape(0)), static_cast<size_t>(weights.shape(2)),
                              stride, padding.first, padding.second, groups, pool, Copied(thresholds),
                              static_cast<int>(thresholds.shape(1)), zero});
             },
-            py::kw_only(), py::arg("weights"), py::arg("stride"), py::arg("padding"), py::arg("groups"), py::arg("pool"),
+            py::kw_only(), py::arg("source"), py::arg("weights"), py::arg("stride"), py::arg("padding"), py::arg("groups"), py::arg("pool"),
             py::arg("thresholds"), py::arg("zero"))
+        .def(
+            "add_sum",
+            [](amc::Network& network, size_t first, size_t second, std::pair<int, int> shifts,
+               const Array<int32_t>& thresholds, int zero) {
+                if (thresholds.ndim() != 1) throw std::invalid_argument("thresholds of a sum must have the shape (codes,)");
+                network.Add(amc::Sum{first, second, shifts.first, shifts.second, Copied(thresholds), zero});
+            },
+            py::kw_only(), py::arg("first"), py::arg("second"), py::arg("shifts"), py::arg("thresholds"), py::arg("zero"))
         .def(
             "finish",
             [](amc::Network& network, const Array<int16_t>& weights, const Array<int32_t>& shift, const Array<float>& scale,

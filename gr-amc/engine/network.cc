@@ -93,16 +93,17 @@ struct Network::Scratch {
         sums16.resize(longest + kSlack);
         sums32.resize(longest + kSlack);
         for (auto& row : four) row.resize(longest + kSlack);
-        packed.resize(4 * (longest + kSlack));
+        for (auto* quads : {&packed, &beside}) quads->resize(4 * (longest + kSlack));
         signal.resize(longest + kSlack);
         for (auto* side : {&columns, &next_columns}) side->resize(features * kBlock + kSlack);
     }
 
-    std::vector<std::vector<uint8_t>> tensors;  // of one frame, those that convolutions read
+    std::vector<std::vector<uint8_t>> tensors;  // of one frame, as convolutions and sums read them
     std::vector<int16_t> sums16;
     std::vector<int32_t> sums32;
     std::vector<uint8_t> four[4];  // rows of four channels
     std::vector<uint8_t> packed;   // the same side by side
+    std::vector<uint8_t> beside;   // and those of a sum's other tensor
     std::vector<float> signal;
     std::vector<uint8_t> columns;  // features x kBlock frames, before the linear layer at work
     std::vector<uint8_t> next_columns;
@@ -127,12 +128,32 @@ Network::Network(size_t channels, size_t length, float scale, int low, int high)
     Require(scale > 0 && scale <= std::numeric_limits<float>::max(), "the scale of the input is not above zero");
     Require(low <= 0 && high >= 0 && high - low <= 255, "the codes of the input do not fit 8 bits around zero");
     tensors_.push_back({channels, length, high - low, -low});
+    readers_.emplace_back();
     CheckTensor(tensors_[0]);
+}
+
+// Where in rows_ a tensor lies like that, from now on.
+size_t Network::Place(const Rows& rows) {
+    const Tensor& tensor = tensors_[rows.tensor];
+    Require(tensor.channels * rows.phases <= 4 * kLargestSize / rows.pitch, "the layer is larger than the engine takes");
+    for (const size_t reader : readers_[rows.tensor]) {
+        const Rows& there = rows_[reader];
+        if (there.channels == rows.channels && there.margin == rows.margin && there.pitch == rows.pitch &&
+            there.phases == rows.phases) {
+            return reader;
+        }
+    }
+    readers_[rows.tensor].push_back(rows_.size());
+    rows_.push_back(rows);
+    empty_.emplace_back(RoundUp(tensor.channels, rows.channels) * rows.phases * rows.pitch + kSlack,
+                        static_cast<uint8_t>(tensor.zero));
+    return rows_.size() - 1;
 }
 
 void Network::Add(const Convolution& layer) {
     Require(classes_ == 0, "the network is finished");
-    const Tensor input = tensors_.back();
+    Require(layer.source < tensors_.size(), "the layer reads a tensor that there is not");
+    const Tensor input = tensors_[layer.source];
     Require(layer.outputs > 0 && layer.kernel > 0 && layer.stride > 0 && layer.groups > 0 && layer.pool > 0,
             "a size of the layer is zero");
     Require(input.channels % layer.groups == 0 && layer.outputs % layer.groups == 0, "channels do not divide into groups");
@@ -165,12 +186,14 @@ void Network::Add(const Convolution& layer) {
     // Nothing but padding could move such a kernel.
     made.linear = layer.kernel == input.length && padded == input.length;
     Require(made.linear || linear_from_ == layers_.size(), "a convolution follows a linear layer");
+    Require(!made.linear || layer.source + 1 == tensors_.size(), "a linear layer reads another tensor than the last one");
     made.sums = sums;
     made.pool = layer.pool;
     const QuadKernel kernel = QuadKernelInUse();
     const bool quads = kernel && !made.linear && PaysInQuads(layer, inputs, made.wide);
-    const Rows rows{quads ? size_t{4} : size_t{1}, layer.padding_left, RoundUp(padded / stride + 1 + kQuadOverrun, 64), stride};
-    Require(input.channels * rows.phases <= 4 * kLargestSize / rows.pitch, "the layer is larger than the engine takes");
+    const Rows rows{layer.source, quads ? size_t{4} : size_t{1}, layer.padding_left,
+                    RoundUp(padded / stride + 1 + kQuadOverrun, 64), stride};
+    made.makes_quads = quads;
     if (quads) {
         made.quad_kernel = kernel;
         made.quads.resize(layer.outputs);
@@ -216,12 +239,51 @@ void Network::Add(const Convolution& layer) {
         }
     }
     if (!made.linear) {
+        made.sources = {Place(rows)};
         linear_from_ = layers_.size() + 1;
-        rows_.push_back(rows);
-        empty_.emplace_back(RoundUp(input.channels, rows.channels) * rows.phases * rows.pitch + kSlack, static_cast<uint8_t>(input.zero));
     }
     layers_.push_back(std::move(made));
     tensors_.push_back(output);
+    readers_.emplace_back();
+}
+
+void Network::Add(const Sum& sum) {
+    Require(classes_ == 0, "the network is finished");
+    Require(sum.first < tensors_.size() && sum.second < tensors_.size(), "the sum reads a tensor that there is not");
+    Require(linear_from_ == layers_.size(), "a sum follows a linear layer");
+    const Tensor first = tensors_[sum.first], second = tensors_[sum.second];
+    Require(first.channels == second.channels && first.length == second.length, "the tensors of a sum have different shapes");
+    const auto fits = [](int shift) { return shift >= 0 && shift < 15; };
+    Require(fits(sum.first_shift) && fits(sum.second_shift), "a sum shifts codes by less than 0 or more than 14 bits");
+    const int most = (first.largest << sum.first_shift) + (second.largest << sum.second_shift);
+    Require(most <= kLargestAddition, "sums of two tensors go beyond 15 bits");
+    Require(sum.thresholds.size() <= 255, "codes must have 1 to 8 bits");
+    Require(std::is_sorted(sum.thresholds.begin(), sum.thresholds.end()), "thresholds do not rise");
+    const Tensor output{first.channels, first.length, static_cast<int>(sum.thresholds.size()), sum.zero};
+    CheckTensor(output);
+
+    Layer made;
+    made.addition = {sum.first_shift, sum.second_shift, {}, std::nullopt};
+    size_t reached = 0;
+    for (int value = 0; value <= most; ++value) {
+        while (reached < sum.thresholds.size() && sum.thresholds[reached] <= value) ++reached;
+        made.addition->codes.push_back(static_cast<uint8_t>(reached));
+    }
+    made.addition->rounding = FindHalfRounding(made.addition->codes);
+    for (const size_t number : {sum.first, sum.second}) {
+        // As another reader has it, or as it is made.
+        const auto& readers = readers_[number];
+        const auto found = std::find_if(readers.begin(), readers.end(), [&](size_t reader) { return rows_[reader].InOrder(); });
+        const bool quads = number > 0 && layers_[number - 1].makes_quads;
+        made.sources.push_back(found != readers.end() ? *found
+                                                      : Place({number, quads ? size_t{4} : size_t{1}, 0,
+                                                               RoundUp(first.length + kQuadOverrun, 64), 1}));
+        made.makes_quads |= rows_[made.sources.back()].channels == 4;
+    }
+    linear_from_ = layers_.size() + 1;
+    layers_.push_back(std::move(made));
+    tensors_.push_back(output);
+    readers_.emplace_back();
 }
 
 void Network::Finish(const Logits& logits) {
@@ -245,14 +307,13 @@ void Network::Finish(const Logits& logits) {
 }
 
 // Writes a row of codes to where the reader of the tensor looks for it.
-void Network::PlaceRow(Made made, size_t number, size_t channel, uint8_t* tensor) const {
-    const Rows& rows = rows_[number];
-    const size_t length = tensors_[number].length;
-    uint8_t* row = tensor + channel / rows.channels * rows.phases * rows.pitch * rows.channels + channel % rows.channels;
-    if (rows.phases == 1 && rows.channels == 1 && made.step == 1) {
-        std::memcpy(row + rows.margin, made.codes, length);
+void Network::PlaceRow(Made made, const Rows& rows, size_t channel, uint8_t* tensor) const {
+    const size_t length = tensors_[rows.tensor].length;
+    if (rows.InOrder() && rows.channels == 1 && made.step == 1) {
+        std::memcpy(tensor + rows.Begin(channel), made.codes, length);
         return;
     }
+    uint8_t* row = tensor + channel / rows.channels * rows.phases * rows.pitch * rows.channels + channel % rows.channels;
     // Phase by phase: a division for each code would take longer than most layers do.
     for (size_t first = 0; first < std::min(rows.phases, length); ++first) {
         const size_t place = first + rows.margin;
@@ -276,10 +337,39 @@ void Network::MakeRow(const Layer& layer, size_t output, const uint8_t* codes, s
 
 size_t Network::Rounded(size_t number) const {
     const Layer& layer = layers_.at(number - 1);
+    if (layer.addition) return layer.addition->rounding ? tensors_[number].channels : 0;
     const auto& ours = layer.roundings;
     const auto& quads = layer.quads;
     return std::count_if(ours.begin(), ours.end(), [](const auto& rounding) { return rounding.has_value(); }) +
            std::count_if(quads.begin(), quads.end(), [](const auto& output) { return output.rounding.has_value(); });
+}
+
+// Four channels of a tensor side by side, from its first code on.
+const uint8_t* Network::Quads(size_t source, size_t channel, Scratch& scratch) const {
+    const Rows& rows = rows_[source];
+    const uint8_t* tensor = scratch.tensors[source].data();
+    if (rows.channels == 4) return tensor + rows.Begin(channel);
+    const Tensor& shape = tensors_[rows.tensor];
+    const uint8_t* four[4];
+    for (size_t c = 0; c < 4; ++c) four[c] = tensor + rows.Begin(std::min(channel + c, shape.channels - 1));
+    InterleaveRows(four, shape.length, scratch.beside.data());
+    return scratch.beside.data();
+}
+
+// A sum's codes of up to four channels, where MakeFour has them.
+void Network::AddFour(const Layer& layer, size_t channel, size_t count, Scratch& scratch, uint8_t* place) const {
+    const size_t first = layer.sources[0], second = layer.sources[1];
+    const size_t length = tensors_[rows_[first].tensor].length;
+    if (layer.makes_quads) {
+        // One of the two lies in quads, so that there is room beside it for the other.
+        AddRows(Quads(first, channel, scratch), Quads(second, channel, scratch), 4 * length, *layer.addition, place);
+        return;
+    }
+    for (size_t c = 0; c < count; ++c) {
+        AddRows(scratch.tensors[first].data() + rows_[first].Begin(channel + c),
+                scratch.tensors[second].data() + rows_[second].Begin(channel + c), length, *layer.addition,
+                scratch.four[c].data());
+    }
 }
 
 // Codes of up to four channels of a tensor, as rows in "scratch", or by a layer that makes quads at "place".
@@ -287,14 +377,19 @@ void Network::MakeFour(const float* frame, size_t number, size_t channel, size_t
                        uint8_t* place) const {
     const size_t length = tensors_[0].length;
     const Layer* layer = number > 0 ? &layers_[number - 1] : nullptr;
+    if (layer && layer->addition) {
+        AddFour(*layer, channel, count, scratch, place);
+        return;
+    }
+    const uint8_t* codes = layer ? scratch.tensors[layer->sources[0]].data() : nullptr;
     if (layer && layer->quad_kernel) {
-        layer->quad_kernel(scratch.tensors[number - 1].data(), &layer->quads[channel], count, layer->sums, layer->pool, place);
+        layer->quad_kernel(codes, &layer->quads[channel], count, layer->sums, layer->pool, place);
         return;
     }
     for (size_t c = 0; c < count; ++c) {
         uint8_t* made = scratch.four[c].data();
         if (layer) {
-            MakeRow(*layer, channel + c, scratch.tensors[number - 1].data(), layer->sums, scratch, made);
+            MakeRow(*layer, channel + c, codes, layer->sums, scratch, made);
         } else {
             std::memcpy(scratch.signal.data(), frame + (channel + c) * length, length * sizeof(float));
             QuantiseRow(scratch.signal.data(), length, scale_, low_, high_, made);
@@ -302,37 +397,53 @@ void Network::MakeFour(const float* frame, size_t number, size_t channel, size_t
     }
 }
 
-// A tensor that a convolution reads; number "last" becomes a column of the block, for the linear layers.
-void Network::MakeTensor(const float* frame, size_t number, size_t column, size_t last, Scratch& scratch) const {
-    const Tensor& tensor = tensors_[number];
-    const Rows* rows = number < last ? &rows_[number] : nullptr;
-    const bool makes_quads = number > 0 && layers_[number - 1].quad_kernel;
-    const bool as_they_are_read = rows && rows->channels == 4 && rows->phases == 1;
-    for (size_t channel = 0; channel < tensor.channels; channel += 4) {
-        const size_t count = std::min<size_t>(4, tensor.channels - channel);
-        uint8_t* place = as_they_are_read
-                             ? scratch.tensors[number].data() + channel * rows->pitch + 4 * rows->margin
-                             : scratch.packed.data();
-        MakeFour(frame, number, channel, count, scratch, place);
-        if (as_they_are_read && makes_quads) {
-            std::memset(place + 4 * tensor.length, tensor.zero, 4 * kQuadOverrun);
-            continue;
-        }
-        if (as_they_are_read) {
+// Writes up to four channels to where a reader looks for them: from "quads", or from the rows in "scratch" where there
+// are none.
+void Network::PlaceFour(size_t reader, size_t channel, size_t count, const uint8_t* quads, Scratch& scratch) const {
+    const Rows& rows = rows_[reader];
+    uint8_t* tensor = scratch.tensors[reader].data();
+    if (rows.channels == 4 && rows.InOrder()) {
+        const size_t length = tensors_[rows.tensor].length;
+        if (!quads) {
             const uint8_t* four[4];
             for (size_t c = 0; c < 4; ++c) four[c] = scratch.four[c].data();
-            InterleaveRows(four, tensor.length, scratch.packed.data());
-            std::memcpy(place, scratch.packed.data(), 4 * tensor.length);
-            continue;
+            InterleaveRows(four, length, scratch.packed.data());
+            quads = scratch.packed.data();
         }
-        for (size_t c = 0; c < count; ++c) {
-            const Made made = makes_quads ? Made{scratch.packed.data() + c, 4} : Made{scratch.four[c].data(), 1};
-            if (rows) {
-                PlaceRow(made, number, channel + c, scratch.tensors[number].data());
-            } else {
+        std::memcpy(tensor + rows.Begin(channel), quads, 4 * length);
+        return;
+    }
+    for (size_t c = 0; c < count; ++c) {
+        PlaceRow(quads ? Made{quads + c, 4} : Made{scratch.four[c].data(), 1}, rows, channel + c, tensor);
+    }
+}
+
+// A tensor, for all its readers; number "last" becomes a column of the block, for the linear layers.
+void Network::MakeTensor(const float* frame, size_t number, size_t column, size_t last, Scratch& scratch) const {
+    const Tensor& tensor = tensors_[number];
+    const bool makes_quads = number > 0 && layers_[number - 1].makes_quads;
+    // What makes quads writes them to where the first one who takes them looks.
+    const auto& readers = readers_[number];
+    const auto direct = std::find_if(readers.begin(), readers.end(), [&](size_t reader) {
+        return makes_quads && number < last && rows_[reader].channels == 4 && rows_[reader].InOrder();
+    });
+    for (size_t channel = 0; channel < tensor.channels; channel += 4) {
+        const size_t count = std::min<size_t>(4, tensor.channels - channel);
+        uint8_t* place = direct != readers.end() ? scratch.tensors[*direct].data() + rows_[*direct].Begin(channel)
+                                                 : scratch.packed.data();
+        MakeFour(frame, number, channel, count, scratch, place);
+        const uint8_t* quads = makes_quads ? place : nullptr;
+        if (number == last) {
+            for (size_t c = 0; c < count; ++c) {
+                const Made made = makes_quads ? Made{quads + c, 4} : Made{scratch.four[c].data(), 1};
                 uint8_t* column_of = scratch.columns.data() + (channel + c) * tensor.length * kBlock + column;
                 for (size_t t = 0; t < tensor.length; ++t) column_of[t * kBlock] = made.codes[t * made.step];
             }
+            continue;
+        }
+        if (direct != readers.end()) std::memset(place + 4 * tensor.length, tensor.zero, 4 * kQuadOverrun);
+        for (const size_t reader : readers) {
+            if (direct == readers.end() || reader != *direct) PlaceFour(reader, channel, count, quads, scratch);
         }
     }
 }

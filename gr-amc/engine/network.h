@@ -11,6 +11,7 @@
 #include <optional>
 #include <vector>
 
+#include "addition.h"
 #include "kernels.h"
 #include "thread_pool.h"
 
@@ -26,6 +27,7 @@ struct Tensor {
 
 // What a convolution is given; a linear layer is one with a kernel as long as its input.
 struct Convolution {
+    size_t source;                 // number of the tensor that it reads
     std::vector<int16_t> weights;  // outputs x (inputs / groups) x kernel
     size_t outputs;
     size_t kernel;
@@ -39,6 +41,17 @@ struct Convolution {
     int zero;
 };
 
+// Of each two codes of tensors "first" and "second" the sum (code << first_shift) + (code << second_shift), and how many
+// thresholds that has reached.
+struct Sum {
+    size_t first;
+    size_t second;
+    int first_shift;
+    int second_shift;
+    std::vector<int32_t> thresholds;  // rising, one for each code but the lowest
+    int zero;
+};
+
 // float(scale * (sum + shift)) + offset for each class; weights are classes x features.
 struct Logits {
     std::vector<int16_t> weights;
@@ -47,7 +60,8 @@ struct Logits {
     std::vector<float> offset;
 };
 
-// A chain of layers. Whatever does not fit is a std::invalid_argument when it is added; Run cannot fail but for memory.
+// Layers, each of which makes a tensor of tensors that were made before; those that are linear stand at the end, in a
+// chain, and the logits are made of the last tensor. Whatever does not fit is a std::invalid_argument when it is added; Run cannot fail but for memory.
 class Network {
    public:
     // code = clip(round-half-even(value / scale), low, high) - low
@@ -55,6 +69,7 @@ class Network {
     ~Network();
 
     void Add(const Convolution& layer);
+    void Add(const Sum& sum);
     void Finish(const Logits& logits);
 
     // frames: count x channels x length; logits: count x Classes(). Needs Finish.
@@ -78,17 +93,21 @@ class Network {
     // Whether it adds four products at a time, as the instruction set has it.
     bool TakesQuads(size_t number) const { return layers_.at(number - 1).quad_kernel != nullptr; }
     bool IsLinear(size_t number) const { return layers_.at(number - 1).linear; }
-    // How many outputs of a layer are rounded in fixed point; the others count thresholds.
+    // How many outputs of a layer are rounded in fixed point; the others count thresholds, or sums look them up.
     size_t Rounded(size_t number) const;
 
    private:
-    // How a tensor lies in memory: rows of places with room around them that holds the code of zero. A place has the
-    // codes of "channels" channels, side by side: 1, or 4 where the reader takes quads.
+    // How a tensor lies in memory for a reader: rows of places with room around them that holds the code of zero. A place
+    // has the codes of "channels" channels, side by side: 1, or 4 where the reader takes quads.
     struct Rows {
+        size_t tensor;
         size_t channels;
         size_t margin;
         size_t pitch;
         size_t phases;  // of a row whose reader takes every so manieth code: each phase is a row of its own
+
+        bool InOrder() const { return phases == 1; }
+        size_t Begin(size_t channel) const { return (channel / channels * phases * pitch + margin) * channels; }
     };
 
     // Codes that a layer has made of one channel: codes[step * t].
@@ -105,14 +124,18 @@ class Network {
         std::vector<std::vector<int32_t>> limits32;
         QuadKernel quad_kernel = nullptr;  // in place of all these
         std::vector<QuadOutput> quads;
-        bool wide;
-        bool linear;
-        size_t sums;  // of a row, before the pool
-        size_t pool;
+        std::optional<Addition> addition;  // or in place of these
+        std::vector<size_t> sources;       // in rows_; of a linear layer none
+        bool makes_quads = false;
+        bool wide = false;
+        bool linear = false;
+        size_t sums = 0;  // of a row, before the pool
+        size_t pool = 1;
     };
 
     struct Scratch;
 
+    size_t Place(const Rows& rows);
     std::function<void()> Work(const float* frames, size_t count, float* logits, size_t threads) const;
     void RunBlock(const float* frames, size_t count, float* logits, Scratch& scratch) const;
     void MakeTensor(const float* frame, size_t number, size_t column, size_t last, Scratch& scratch) const;
@@ -122,7 +145,10 @@ class Network {
     void MakeRow(const Layer& layer, size_t output, const uint8_t* codes, size_t sums, Scratch& scratch,
                  uint8_t* made) const;
     void MakeFour(const float* frame, size_t number, size_t channel, size_t count, Scratch& scratch, uint8_t* place) const;
-    void PlaceRow(Made made, size_t number, size_t channel, uint8_t* tensor) const;
+    const uint8_t* Quads(size_t source, size_t channel, Scratch& scratch) const;
+    void AddFour(const Layer& layer, size_t channel, size_t count, Scratch& scratch, uint8_t* place) const;
+    void PlaceRow(Made made, const Rows& rows, size_t channel, uint8_t* tensor) const;
+    void PlaceFour(size_t reader, size_t channel, size_t count, const uint8_t* quads, Scratch& scratch) const;
     std::unique_ptr<Scratch> Borrow() const;
     void GiveBack(std::unique_ptr<Scratch> scratch) const;
 
@@ -130,8 +156,9 @@ class Network {
     int low_;
     int high_;
     std::vector<Tensor> tensors_;
-    std::vector<Rows> rows_;                   // of the tensors that convolutions read
+    std::vector<Rows> rows_;                   // of the tensors that convolutions and sums read
     std::vector<std::vector<uint8_t>> empty_;  // and these tensors with nothing but zero in them
+    std::vector<std::vector<size_t>> readers_;  // of each tensor, in rows_
     std::vector<Layer> layers_;
     size_t linear_from_ = 0;  // the first layer that is linear, or the number of layers
     size_t classes_ = 0;

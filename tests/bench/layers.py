@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from gnuradio.amc._engine import measure_peak
 from gnuradio.amc.compiler import compile_model
+from gnuradio.amc.integer import Sum
 from gnuradio.amc.native import build
 
 from .measure import Effort
@@ -23,7 +24,11 @@ def measure(path: Path, windows: np.ndarray, effort: Effort) -> list[dict]:
     runs = [engine.profile(windows) for _ in range(effort.runtime_repetitions)]
     nanoseconds = np.min(runs, axis=0) / len(windows) * 1e9
     rows = [{"layer": "input", "nonzero_weights": 0, "products": 0, "products_at_a_time": 0}]
-    for number, (layer, before) in enumerate(zip(network.layers, network.tensors, strict=False), 1):
+    for number, layer in enumerate(network.layers, 1):
+        if isinstance(layer, Sum):
+            rows.append({"layer": f"sum {number}", "nonzero_weights": 0, "products": 0, "products_at_a_time": 0})
+            continue
+        before = network.tensors[layer.source]
         nonzero = int(np.count_nonzero(layer.weights))
         sums = (before.length + sum(layer.padding) - layer.weights.shape[2]) // layer.stride + 1
         quads = engine.takes_quads(number)

@@ -4,6 +4,7 @@
 // refused with std::invalid_argument, or runs on every instruction set with the same logits.
 //
 //   fuzz_network SECONDS SEED
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -34,8 +35,16 @@ std::vector<int16_t> Weights(size_t count) {
     return weights;
 }
 
-amc::Convolution Layer(const amc::Tensor& input) {
+// The number of a tensor, most often of the newest one, and now and then of none.
+size_t Source(size_t newest) {
+    if (Rarely()) return Size(static_cast<int>(newest) + 1, 20);
+    return Draw(0, 2) ? newest : static_cast<size_t>(Draw(0, static_cast<int>(newest)));
+}
+
+amc::Convolution Layer(const amc::Network& network, size_t newest) {
     amc::Convolution layer;
+    layer.source = Source(newest);
+    const amc::Tensor& input = network.At(std::min(layer.source, newest));
     const bool linear = Draw(0, 3) == 0;
     layer.groups = input.channels % 2 == 0 && Draw(0, 1) ? 2 : 1;
     layer.outputs = layer.groups * static_cast<size_t>(Draw(1, 5));
@@ -44,6 +53,11 @@ amc::Convolution Layer(const amc::Tensor& input) {
     layer.padding_left = linear ? 0 : Size(0, 2);
     layer.padding_right = linear ? 0 : Size(0, 2);
     layer.pool = linear ? 1 : Size(1, 3);
+    if (!linear && Draw(0, 1)) {  // of the shape of what it reads, so that the two can be added
+        layer.groups = layer.padding_left = layer.padding_right = layer.stride = layer.pool = 1;
+        layer.outputs = input.channels;
+        layer.kernel = 3;
+    }
     layer.largest = Rarely() ? Draw(-1, 300) : Draw(1, 20);
     layer.zero = Rarely() ? Draw(-1, 300) : 0;
     const size_t inputs = input.channels / layer.groups;
@@ -57,6 +71,26 @@ amc::Convolution Layer(const amc::Tensor& input) {
         }
     }
     return layer;
+}
+
+amc::Sum Sum(const amc::Network& network, size_t newest) {
+    amc::Sum sum;
+    sum.first = Source(newest);
+    const amc::Tensor& first = network.At(std::min(sum.first, newest));
+    do {
+        sum.second = Source(newest);
+    } while (sum.second <= newest && !Rarely() && network.At(sum.second).channels != first.channels);
+    sum.first_shift = Rarely() ? Draw(-3, 40) : Draw(0, 3);
+    sum.second_shift = Rarely() ? Draw(-3, 40) : Draw(0, 3);
+    const int step = 1 << Draw(0, 5), largest = Rarely() ? Draw(0, 300) : Draw(1, 20);
+    int threshold = Draw(-100, 20);
+    for (int k = 0; k < largest; ++k) {
+        // As of a rounding half to even, or anyhow.
+        sum.thresholds.push_back(threshold + (step > 1 ? k % 2 : 0));
+        threshold += Rarely() ? Draw(-1, 300) : step;
+    }
+    sum.zero = Rarely() ? Draw(-1, 300) : 0;
+    return sum;
 }
 
 amc::Logits Last(const amc::Tensor& input) {
@@ -83,8 +117,12 @@ bool Try() {
         const int low = Rarely() ? Draw(-400, 400) : -8;
         amc::Network network(Rarely() ? Size(1, 4) : 2, Size(1, 150), Rarely() ? -1.0f : 0.25f, low, low + 15);
         size_t layers = 0;
-        for (const size_t wanted = static_cast<size_t>(Draw(1, 4)); layers < wanted; ++layers) {
-            network.Add(Layer(network.At(layers)));
+        for (const size_t wanted = static_cast<size_t>(Draw(1, 7)); layers < wanted; ++layers) {
+            if (Draw(0, 2) == 0) {
+                network.Add(Sum(network, layers));
+            } else {
+                network.Add(Layer(network, layers));
+            }
         }
         network.Finish(Last(network.At(layers)));
         const size_t count = static_cast<size_t>(Draw(0, 70));

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
-from gnuradio.amc.integer import Input, IntegerNetwork, Layer, Logits, Tensor
+from gnuradio.amc.integer import Input, IntegerNetwork, Layer, Logits, Sum, Tensor
 from onnx import TensorProto, helper, numpy_helper
 
 
@@ -60,16 +60,23 @@ class Graph:
 
 
 def random_network(rng: np.random.Generator, heaviest: int = 7, bits: int = 4) -> IntegerNetwork:
-    """One to four layers of any kernel, stride, padding, groups and pool, then linear layers.
+    """One to eight layers of any kernel, stride, padding, groups and pool, of any tensor before them, and sums of any
+    two tensors that fit; then linear layers.
 
     Thresholds lie among the sums that occur, anywhere or evenly as those of a rounding do.
     """
     largest = 2**bits - 1
     tensor = Tensor(int(rng.choice([1, 2, 4])), int(rng.integers(20, 200)), largest, int(rng.integers(0, largest + 1)))
     first = Input(tensor, float(2.0 ** rng.integers(-4, 1)), -tensor.zero, largest - tensor.zero)
-    layers = []
-    for number in range(int(rng.integers(1, 5))):
-        linear = number > 0 and rng.random() < 0.3
+    layers, tensors = [], [tensor]
+    for number in range(int(rng.integers(1, 9))):
+        if rng.random() < 0.4:
+            layers.append(_random_sum(rng, tensors))
+            tensors.append(layers[-1].output)
+            continue
+        linear = number > 0 and rng.random() < 0.2
+        source = len(tensors) - 1 if linear or rng.random() < 0.6 else int(rng.integers(len(tensors)))
+        tensor = tensors[source]
         kernel = tensor.length if linear else int(rng.integers(1, min(7, tensor.length) + 1))
         padding = (0, 0) if linear else tuple(int(rng.integers(0, kernel)) for _ in range(2))
         stride = 1 if linear else int(rng.integers(1, 4))
@@ -77,6 +84,9 @@ def random_network(rng: np.random.Generator, heaviest: int = 7, bits: int = 4) -
         outputs = groups * int(rng.integers(1, 5))
         sums = (tensor.length + sum(padding) - kernel) // stride + 1
         pool = int(rng.integers(1, min(3, sums) + 1))
+        if not linear and rng.random() < 0.6:  # of the shape of what it reads, so that the two can be added
+            kernel, padding, stride, pool, sums = 3, (1, 1), 1, 1, tensor.length
+            outputs = tensor.channels
         weights = rng.integers(-heaviest, heaviest + 1, (outputs, tensor.channels // groups, kernel))
         weights[rng.random(weights.shape) < rng.choice([0.0, 0.5, 0.9])] = 0
         spread = np.abs(weights).sum((1, 2), keepdims=True)[:, 0] * tensor.largest // 4 + 1
@@ -88,11 +98,12 @@ def random_network(rng: np.random.Generator, heaviest: int = 7, bits: int = 4) -
             thresholds = np.ceil(-spread * rng.random((outputs, 1)) + steps * np.arange(codes)).astype(np.int64)
         output = Tensor(outputs, sums // pool, codes, int(rng.integers(0, codes + 1)))
         layers.append(
-            Layer(output, weights.astype(np.int16), stride, padding, groups, pool, thresholds.astype(np.int32))
+            Layer(output, weights.astype(np.int16), stride, padding, groups, pool, thresholds.astype(np.int32), source)
         )
-        tensor = output
-        if kernel == tensor.length == 1 or linear:
+        tensors.append(output)
+        if kernel == output.length == 1 or linear:
             break
+    tensor = tensors[-1]
     features, classes = tensor.channels * tensor.length, 5
     logits = Logits(
         rng.integers(-heaviest, heaviest + 1, (classes, features)).astype(np.int16),
@@ -103,12 +114,36 @@ def random_network(rng: np.random.Generator, heaviest: int = 7, bits: int = 4) -
     return IntegerNetwork(first, tuple(layers), logits)
 
 
+def _random_sum(rng: np.random.Generator, tensors: list[Tensor]) -> Sum:
+    """A sum of two tensors of one shape, most often of the last one, or of one with itself where none is like it."""
+    second = len(tensors) - 1 if rng.random() < 0.7 else int(rng.integers(len(tensors)))
+    shape = tensors[second].channels, tensors[second].length
+    others = [n for n, tensor in enumerate(tensors) if (tensor.channels, tensor.length) == shape and n != second]
+    first = int(rng.choice(others or [second]))
+    shifts = [(0, 0), (0, 1), (2, 0), (1, 3)][rng.integers(4)]
+    most = sum(tensors[number].largest << shift for number, shift in zip((first, second), shifts, strict=True))
+    codes = int(rng.integers(1, tensors[second].largest + 1))
+    if rng.random() < 0.5:
+        thresholds = np.sort(rng.integers(-1, most + 2, codes))
+    else:  # rounded to a power of two of the sums, half to even
+        factor, offset = 2.0 ** -int(rng.integers(0, 5)), int(rng.integers(-most, most // 2 + 1))
+        of_sum = np.clip(np.rint((np.arange(most + 1) + offset) * factor), 0, codes)
+        thresholds = np.searchsorted(of_sum, np.arange(1, codes + 1))
+    output = Tensor(*shape, codes, int(rng.integers(0, codes + 1)))
+    return Sum(output, first, second, shifts, thresholds.astype(np.int32))
+
+
 def execute(network: IntegerNetwork, frames: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     """Codes int64 of every tensor, and logits float32, one sum after the other as the definitions say."""
     given = network.input
     codes = np.clip(np.rint(frames / np.float32(given.scale)), given.low, given.high).astype(np.int64) - given.low
-    everything, tensor = [codes], given.output
+    everything = [codes]
     for layer in network.layers:
+        if isinstance(layer, Sum):
+            sums = (everything[layer.first] << layer.shifts[0]) + (everything[layer.second] << layer.shifts[1])
+            everything.append((sums[..., None] >= layer.thresholds).sum(3))
+            continue
+        codes, tensor = everything[layer.source], network.tensors[layer.source]
         outputs, inputs, kernel = layer.weights.shape
         padded = np.pad(codes, ((0, 0), (0, 0), layer.padding), constant_values=tensor.zero)
         count = (padded.shape[2] - kernel) // layer.stride + 1
@@ -120,9 +155,7 @@ def execute(network: IntegerNetwork, frames: np.ndarray) -> tuple[list[np.ndarra
                 sums[:, output, t] = (part * layer.weights[output].astype(np.int64)).sum((1, 2))
         count = count // layer.pool * layer.pool
         sums = sums[:, :, :count].reshape(len(frames), outputs, -1, layer.pool).max(3)
-        codes = (sums[..., None] >= layer.thresholds[:, None, :]).sum(3)
-        everything.append(codes)
-        tensor = layer.output
+        everything.append((sums[..., None] >= layer.thresholds[:, None, :]).sum(3))
     logits = network.logits
-    sums = codes.reshape(len(frames), -1) @ logits.weights.T.astype(np.int64) + logits.shift
+    sums = everything[-1].reshape(len(frames), -1) @ logits.weights.T.astype(np.int64) + logits.shift
     return everything, sums.astype(np.float32) * logits.scale + logits.offset

@@ -12,7 +12,7 @@ from gnuradio.amc.compiler import CannotCompile, compile_model
 from gnuradio.amc.errors import AmcError
 from gnuradio.amc.model import MODELS
 from gnuradio.amc.native import NativeRuntime, build
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.quantised_models import Graph
@@ -129,6 +129,90 @@ def test_every_reachable_sum_gets_the_code_of_the_float_definition(folder, scale
     np.testing.assert_array_equal(engine.codes(frames, 1), expected)
 
 
+def residual_graph(rng, low, high, ratios, relu=True) -> Graph:
+    """Blocks of one or two convolutions, with the tensor before added, some with a convolution on that too."""
+    kind = np.int8 if low < 0 else np.uint8
+    graph = Graph(length=int(rng.integers(16, 50))).quantise(0.25, low, min(high, 127))
+    scale = 0.25
+    channels = int(rng.choice([2, 3, 4, 6]))
+
+    def convolution(outputs, inputs, kernel, scale, groups=1):
+        weights = graph.weights(rng.integers(-7, 8, (outputs, inputs, kernel)), powers_of_two(rng))
+        graph.node("Conv", weights, pads=[kernel // 2] * 2, group=groups)
+        normalisation(graph, rng, outputs).quantise(scale, low, high, kind)
+
+    convolution(channels, 2, 5, scale)
+    for ratio in ratios:
+        skipped, before = graph.at, scale
+        if rng.random() < 0.5:
+            convolution(channels, 1, 3, powers_of_two(rng), groups=channels)
+        convolution(channels, channels, int(rng.choice([1, 3])), scale * ratio)
+        branch = graph.at
+        if rng.random() < 0.3:
+            graph.at = skipped
+            convolution(channels, channels, 1, before)
+            skipped = graph.at
+        graph.at, other = (branch, skipped) if rng.random() < 0.5 else (skipped, branch)
+        graph.node("Add", other)
+        if relu:
+            graph.node("Relu")
+        scale = scale * 2.0 ** int(rng.integers(-1, 3))
+        graph.quantise(scale, low, high, kind)
+    if rng.random() < 0.5:
+        convolution(channels, channels, 3, scale)
+    graph.node("Flatten", axis=1)
+    weights = graph.weights(rng.integers(-7, 8, (3, channels * graph.length)), powers_of_two(rng))
+    return graph.node("Gemm", weights, graph.constant(rng.integers(-9, 9, 3) / 4), transB=1)
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([(0, 15), (-8, 7), (-128, 127), (0, 3)]),
+    st.lists(st.sampled_from([1, 2, 0.25, 16]), min_size=1, max_size=4),
+    st.booleans(),
+)
+@settings(max_examples=30)
+def test_residual_graphs_give_what_onnxruntime_gives(folder, seed, ends, ratios, relu):
+    rng = np.random.default_rng(seed)
+    graph = residual_graph(rng, *ends, ratios, relu)
+    path = graph.save(folder / "residual.onnx", 3)
+    frames = (3 * rng.normal(size=(8, 2, graph.length))).astype(np.float32)
+    np.testing.assert_array_equal(NativeRuntime(path, 1).run(frames), onnxruntime_on(path, frames))
+
+
+def added(first=(0.25, -8, 7), second=(0.25, 0, 15), step=0.5, change=lambda graph: None, length=16) -> Graph:
+    """Two layers of kernel 1 on the channels of the input, each with a quantiser (scale, low, high), added."""
+    graph = Graph(length=length).quantise(1.0, -128, 127)
+    at, tensors = graph.at, []
+    for weights, (scale, low, high) in (([[[1], [0]]], first), ([[[0], [1]]], second)):
+        graph.at = at
+        graph.node("Conv", graph.weights(weights, scale)).quantise(scale, low, high, np.int8 if low < 0 else np.uint8)
+        tensors.append(graph.at)
+    change(graph)
+    return graph.node("Add", tensors[0]).node("Clip", graph.constant(-60), graph.constant(55)).quantise(step, -128, 127)
+
+
+def with_logits(graph: Graph) -> Graph:
+    graph.node("Flatten", axis=1)
+    return graph.node("Gemm", graph.weights(np.ones((2, graph.length), np.int64), 0.5), transB=1)
+
+
+@pytest.mark.parametrize("first", [(0.25, -8, 7), (2.0, 0, 15), (0.75, -128, 127)])
+@pytest.mark.parametrize("ratio", [1, 2, 0.25, 64])
+@pytest.mark.parametrize("step", [0.25, 0.5, 1.0, 0.7])
+def test_every_sum_of_two_codes_gets_the_code_of_the_float_definition(tmp_path, first, ratio, step):
+    """A frame that holds all pairs, of scales that are powers of two and not."""
+    second = (first[0] * ratio, 0, 15)
+    ours, theirs = np.meshgrid(np.arange(first[1], first[2] + 1), np.arange(16))
+    frames = np.stack([ours.ravel(), theirs.ravel()])[None].astype(np.float32)
+    graph = added(first, second, first[0] * step, length=frames.shape[2])
+    expected = onnxruntime_on(graph.save(tmp_path / "codes.onnx", 1, frames.shape[2]), frames)
+    engine = build(compile_model(with_logits(graph).save(tmp_path / "whole.onnx", 2)))
+    codes = engine.codes(frames, 3)
+    np.testing.assert_array_equal(codes - 128.0, np.rint(expected / np.float32(first[0] * step)))
+    assert len(np.unique(codes)) > 10
+
+
 def averages(length, low=-128, high=127, scale=0.5, step=0.25, kind="AveragePool", layer=False) -> Graph:
     """The averages of the input, or of a layer's codes, quantised, and a linear layer on them."""
     graph = Graph(length=length).quantise(scale, low, high)
@@ -212,6 +296,32 @@ REFUSED = {
         lambda: small(lambda g: g.node("MaxPool", kernel_shape=[2], strides=[1])),
         "has windows of [2] every [1]",
     ),
+    "a sum of scales without a power of two between them": (
+        lambda: with_logits(added((0.25, -8, 7), (0.75, 0, 15))),
+        "adds tensors whose scales 0.75 and 0.25 have no power of two between them",
+    ),
+    "a sum of scales that are far apart": (
+        lambda: with_logits(added((2.0**-8, -128, 127), (1.0, 0, 255))),
+        "adds tensors whose scales 1.0 and 0.00390625 are too far apart",
+    ),
+    "a sum of scales that round": (
+        lambda: with_logits(added((0.3, -128, 127), (0.3, -128, 127), 0.6)),
+        "round otherwise than their sum does",
+    ),
+    "a sum with what is not quantised": (
+        lambda: with_logits(added(change=lambda g: g.node("Conv", g.weights([[[1]]], 0.5)))),
+        "adds what is quantised to what is not",
+    ),
+    "a sum of other shapes": (
+        lambda: with_logits(
+            added(change=lambda g: g.node("Conv", g.weights([[[1, 1]]], 0.5)).quantise(0.25, 0, 15, np.uint8))
+        ),
+        "adds tensors of different shapes",
+    ),
+    "a sum that is scaled": (
+        lambda: (graph := Graph(length=4).quantise(0.5, -8, 7)).node("Add", graph.at).node("Mul", graph.constant(2)),
+        "multiplies something else than the sums of a layer",
+    ),
     "averages of a part": (
         lambda: small(lambda g: g.node("Relu").quantise(0.5, 0, 15).node("AveragePool", kernel_shape=[2])),
         "has windows of [2] in 4 samples",
@@ -250,18 +360,30 @@ def layer_again(graph: Graph) -> Graph:
 
 
 @pytest.mark.parametrize("pooled", [False, True])
-def test_a_branch_is_no_chain(tmp_path, pooled):
-    """A layer that reads the tensor before the last one, which looks exactly like the last."""
+def test_the_logits_are_made_of_the_last_tensor(tmp_path, pooled):
+    """Not of the one before, which looks exactly like the last, and not of codes of which only a pool is kept."""
     graph = layer_again(Graph(length=4).quantise(0.5, -8, 7))
     early = graph.at
     if pooled:
-        graph.node("MaxPool", kernel_shape=[1], strides=[1])
+        graph.node("MaxPool", kernel_shape=[2], strides=[2])
     else:
         layer_again(graph)
     graph.at = early
     graph.node("Flatten", axis=1).node("Gemm", graph.weights(np.ones((2, 8), np.int64), 0.5), transB=1)
     with pytest.raises(CannotCompile, match="its output is not that of a linear layer"):
         compile_model(graph.save(tmp_path / "branch.onnx", 2))
+
+
+def test_a_tensor_is_not_pooled_after_it_was_read(tmp_path):
+    graph = layer_again(Graph(length=4).quantise(0.5, -8, 7))
+    read = graph.at
+    graph.node("Conv", graph.weights(np.ones((2, 2, 1), np.int64), 0.5))
+    sums, graph.at = graph.at, read
+    graph.node("MaxPool", kernel_shape=[2], strides=[2])
+    graph.at = sums
+    with_logits(graph.quantise(0.5, 0, 15, np.uint8))
+    with pytest.raises(CannotCompile, match="reads codes of which only a pool is kept"):
+        compile_model(graph.save(tmp_path / "pooled.onnx", 2))
 
 
 def test_a_graph_with_a_cycle_is_refused(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from gnuradio.amc import _engine
 from gnuradio.amc.compiler import compile_model
 from gnuradio.amc.errors import AmcError
-from gnuradio.amc.integer import Input, IntegerNetwork, Layer, Logits, Tensor
+from gnuradio.amc.integer import Input, IntegerNetwork, Layer, Logits, Sum, Tensor
 from gnuradio.amc.model import MODELS
 from gnuradio.amc.native import build
 from hypothesis import given
@@ -60,7 +60,7 @@ def one_layer(weights, thresholds, largest=255, length=40):
     tensor = Tensor(channels, length, largest, 0)
     thresholds = np.asarray(thresholds, np.int32).reshape(len(weights), -1)
     output = Tensor(len(weights), length, thresholds.shape[1], 0)
-    layer = Layer(output, weights, 1, (0, 0), 1, 1, thresholds)
+    layer = Layer(output, weights, 1, (0, 0), 1, 1, thresholds, 0)
     logits = Logits(np.ones((2, len(weights) * length), np.int16), np.zeros(2, np.int32), *np.ones((2, 2), np.float32))
     return IntegerNetwork(Input(tensor, 1.0, 0, largest), (layer,), logits)
 
@@ -91,6 +91,54 @@ def test_codes_in_fixed_point_are_those_counted(weight, slope, offset, largest):
     steps = np.ceil((np.arange(1, largest + 1) - 0.5 - offset) / slope)
     network = one_layer([[weight], [-weight]], np.clip([steps, steps], -(2**31), 2**31 - 1), length=256)
     same_as_defined(network, np.arange(256, dtype=np.float32).reshape(1, 1, 256))
+
+
+def residual(thresholds, shifts=(0, 0), largest=255, first=0, second=1):
+    """A layer that swaps two channels, and the sum with the channels before; frames that hold every pair of codes
+    0..``largest``, or 4096 of them.
+    """
+    levels = largest + 1
+    length = min(levels * levels, 4096)
+    tensor = Tensor(2, length, largest, 0)
+    swap = np.array([[0, 1], [1, 0]], np.int16).reshape(2, 2, 1)
+    counts = np.tile(np.arange(1, levels, dtype=np.int32), (2, 1))
+    thresholds = np.asarray(thresholds, np.int32)
+    layers = (
+        Layer(tensor, swap, 1, (0, 0), 1, 1, counts, 0),
+        Sum(Tensor(2, length, len(thresholds), 0), first, second, shifts, thresholds),
+    )
+    logits = Logits(np.ones((2, 2 * length), np.int16), np.zeros(2, np.int32), *np.ones((2, 2), np.float32))
+    values = np.linspace(0, levels * levels - 1, length).astype(int)
+    frames = np.stack([values // levels, values % levels])[None].astype(np.float32)
+    return IntegerNetwork(Input(tensor, 1.0, 0, largest), layers, logits), frames
+
+
+@pytest.mark.parametrize("divisor", [1, 2, 4, 8, 64])
+@pytest.mark.parametrize("offset", [0, -3, 7])
+@pytest.mark.parametrize("shifts", [(0, 0), (1, 0), (0, 3)])
+def test_sums_are_divided_by_powers_of_two_half_to_even(divisor, offset, shifts):
+    """All pairs of codes of five bits, against numpy's own rounding, in fixed point."""
+    most = (31 << shifts[0]) + (31 << shifts[1])
+    expected = np.clip(np.rint((np.arange(most + 1) + offset) / divisor), 0, 31)
+    network, frames = residual(np.searchsorted(expected, np.arange(1, 32)), shifts, 31)
+    assert build(network).rounded(2) == 2
+    same_as_defined(network, frames)
+    sums = (frames.astype(int) << shifts[0]) + (frames[:, ::-1].astype(int) << shifts[1])
+    np.testing.assert_array_equal(build(network).codes(frames, 2), expected[sums])
+
+
+def test_sums_with_other_steps_are_looked_up():
+    network, frames = residual([-5, 0, 1, 1, 9, 40, 41, 43, 80, 2**31 - 1], (1, 0), 31)
+    assert build(network).rounded(2) == 0
+    same_as_defined(network, frames)
+
+
+def test_sums_as_large_as_there_are():
+    """255 x 64 from both, 32,640, and twice as much from one is refused."""
+    network, frames = residual(np.arange(130, 32640, 128)[:250], (6, 6))
+    same_as_defined(network, frames)
+    with pytest.raises(AmcError, match="sums of two tensors go beyond 15 bits"):
+        build(residual([1], (7, 6))[0])
 
 
 def test_most_outputs_of_a_released_network_are_rounded_in_fixed_point():
@@ -243,6 +291,41 @@ def test_descriptions_that_do_not_fit_are_refused(changes, part):
         build(broken(**changes))
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "changes", "part"),
+    [
+        (1, {"first": 2}, "the sum reads a tensor that there is not"),
+        (1, {"second": 7}, "the sum reads a tensor that there is not"),
+        (1, {"first": -1}, "the engine refuses the network"),
+        (1, {"shifts": (-1, 0)}, "shifts codes by less than 0"),
+        (1, {"shifts": (0, 15)}, "more than 14 bits"),
+        (1, {"thresholds": np.array([3, 1], np.int32)}, "thresholds do not rise"),
+        (1, {"thresholds": np.ones((1, 2), np.int32)}, "thresholds of a sum must have the shape (codes,)"),
+        (1, {"thresholds": np.ones(0, np.int32)}, "codes must have 1 to 8 bits"),
+        (1, {"thresholds": np.ones(256, np.int32)}, "codes must have 1 to 8 bits"),
+        (1, {"output": Tensor(2, 16, 1, 2)}, "the code of zero"),
+        (0, {"source": 1}, "the layer reads a tensor that there is not"),
+        (0, {"weights": np.ones((2, 2, 2), np.int16)}, "the tensors of a sum have different shapes"),
+        (0, {"weights": np.ones((2, 2, 16), np.int16)}, "a sum follows a linear layer"),
+    ],
+)
+def test_sums_that_do_not_fit_are_refused(place, changes, part):
+    network, _ = residual([1], largest=3)
+    layers = list(network.layers)
+    layers[place] = replace(layers[place], **changes)
+    network = replace(network, layers=tuple(layers))
+    with pytest.raises(AmcError, match="the engine refuses the network") as caught:
+        build(network)
+    assert part in str(caught.value)
+
+
+def test_a_linear_layer_reads_the_last_tensor():
+    network = one_layer([[1]], [[1]], length=4)
+    linear = Layer(Tensor(1, 1, 1, 0), np.ones((1, 1, 4), np.int16), 1, (0, 0), 1, 1, np.ones((1, 1), np.int32), 0)
+    with pytest.raises(AmcError, match="a linear layer reads another tensor than the last one"):
+        build(replace(network, layers=(*network.layers, linear)))
 
 
 @pytest.mark.parametrize("shape", [(2, 40), (1, 3, 40), (1, 2, 41), (1, 1, 2, 40)])
