@@ -441,6 +441,11 @@ class _Compiler:
         _require(0 < size <= value.length, "has a window longer than its input.")
         return replace(value, pool=size, before_pool=len(value.functions))
 
+    def _GlobalMaxPool(self, value):
+        _require(isinstance(value, _Codes | _Sums), "pools something else than a layer.")
+        length = value.tensor.length if isinstance(value, _Codes) else value.length
+        return self._MaxPool(value, kernel_shape=[length], strides=[length])
+
     def _AveragePool(
         self,
         value,
@@ -466,17 +471,22 @@ class _Compiler:
         return _average(value)
 
     def _pool_codes(self, value: _Codes, size: int) -> _Codes:
-        """Codes never fall where their sums rise, so the largest sum has the largest code: one pool serves both."""
-        last = self.layers[-1] if self.layers else None
-        _require(
-            isinstance(last, Layer) and value.number == len(self.layers) and not value.flat,
-            "pools something else than the last layer.",
-        )
-        _require(0 < size <= value.tensor.length and last.pool == 1, "has a window longer than its input.")
+        """Codes never fall where their sums rise, so the largest sum has the largest code: one pool serves both.
+
+        Where no layer made the codes that has no pool yet, one is added that does nothing else.
+        """
+        _require(not value.flat and self._is_kept(value), "pools what is flat, or codes of which only a pool is kept.")
+        _require(0 < size <= value.tensor.length, "has a window longer than its input.")
         tensor = replace(value.tensor, length=value.tensor.length // size)
-        self.layers[-1] = replace(last, pool=size, output=tensor)
-        self.codes[-1] = replace(value, tensor=tensor)
-        return self.codes[-1]
+        last = self.layers[-1] if self.layers else None
+        if isinstance(last, Layer) and value.number == len(self.layers) and last.pool == 1:
+            self.layers[-1] = replace(last, pool=size, output=tensor)
+            self.codes[-1] = replace(value, tensor=tensor)
+            return self.codes[-1]
+        ones = np.ones((tensor.channels, 1, 1), np.int16)
+        counts = np.tile(np.arange(1, tensor.largest + 1, dtype=np.int32), (tensor.channels, 1))
+        self.layers.append(Layer(tensor, ones, 1, (0, 0), tensor.channels, size, counts, value.number))
+        return self._made(replace(value, number=len(self.layers), tensor=tensor))
 
 
 def _average(value: _Codes) -> _Sums:

@@ -45,7 +45,7 @@ amc::Convolution Layer(const amc::Network& network, size_t newest) {
     amc::Convolution layer;
     layer.source = Source(newest);
     const amc::Tensor& input = network.At(std::min(layer.source, newest));
-    const bool linear = Draw(0, 3) == 0;
+    const bool linear = Draw(0, 7) == 0;
     layer.groups = input.channels % 2 == 0 && Draw(0, 1) ? 2 : 1;
     layer.outputs = layer.groups * static_cast<size_t>(Draw(1, 5));
     layer.kernel = linear ? input.length : Size(1, 7);
@@ -73,13 +73,17 @@ amc::Convolution Layer(const amc::Network& network, size_t newest) {
     return layer;
 }
 
+bool SameShape(const amc::Tensor& one, const amc::Tensor& other) {
+    return one.channels == other.channels && one.length == other.length;
+}
+
 amc::Sum Sum(const amc::Network& network, size_t newest) {
     amc::Sum sum;
     sum.first = Source(newest);
     const amc::Tensor& first = network.At(std::min(sum.first, newest));
     do {
         sum.second = Source(newest);
-    } while (sum.second <= newest && !Rarely() && network.At(sum.second).channels != first.channels);
+    } while (sum.second <= newest && !Rarely() && !SameShape(network.At(sum.second), first));
     sum.first_shift = Rarely() ? Draw(-3, 40) : Draw(0, 3);
     sum.second_shift = Rarely() ? Draw(-3, 40) : Draw(0, 3);
     const int step = 1 << Draw(0, 5), largest = Rarely() ? Draw(0, 300) : Draw(1, 20);

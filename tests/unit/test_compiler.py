@@ -158,10 +158,15 @@ def residual_graph(rng, low, high, ratios, relu=True) -> Graph:
             graph.node("Relu")
         scale = scale * 2.0 ** int(rng.integers(-1, 3))
         graph.quantise(scale, low, high, kind)
+    pool = int(rng.choice([1, 2, graph.length]))
+    if pool > 1:
+        graph.node("MaxPool", kernel_shape=[pool], strides=[pool])
     if rng.random() < 0.5:
         convolution(channels, channels, 3, scale)
+        graph.node("GlobalMaxPool")
+        pool = graph.length
     graph.node("Flatten", axis=1)
-    weights = graph.weights(rng.integers(-7, 8, (3, channels * graph.length)), powers_of_two(rng))
+    weights = graph.weights(rng.integers(-7, 8, (3, channels * (graph.length // pool))), powers_of_two(rng))
     return graph.node("Gemm", weights, graph.constant(rng.integers(-9, 9, 3) / 4), transB=1)
 
 
