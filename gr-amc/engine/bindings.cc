@@ -3,6 +3,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <complex>
+#include <limits>
+#include <optional>
 #include <utility>
 
 #include "network.h"
@@ -20,24 +24,71 @@ std::vector<T> Copied(const Array<T>& array) {
     return std::vector<T>(array.data(), array.data() + array.size());
 }
 
-size_t CheckedCount(const amc::Network& network, const Array<float>& frames) {
-    const amc::Tensor& input = network.At(0);
-    if (frames.ndim() != 3 || static_cast<size_t>(frames.shape(1)) != input.channels ||
-        static_cast<size_t>(frames.shape(2)) != input.length) {
-        throw std::invalid_argument("frames must have the shape (N, " + std::to_string(input.channels) + ", " +
-                                    std::to_string(input.length) + ")");
-    }
-    return static_cast<size_t>(frames.shape(0));
+void Require(bool condition, const std::string& message) {
+    if (!condition) throw std::invalid_argument(message);
 }
+
+// What a network is given from Python, checked; keeps it alive. Float32 (N, channels, length); or, with a divisor for
+// each frame, complex64 (N, length), whatever lies between one frame and the next, or is in both.
+class Batch {
+   public:
+    using Divisors = std::optional<Array<float>>;
+
+    Batch(const amc::Network& network, const py::array& frames, const Divisors& divisors) {
+        const amc::Tensor& input = network.At(0);
+        if (divisors) {
+            Require(input.channels == 2, "complex frames need a network of two channels");
+            TakeComplex(frames, *divisors, input.length);
+        } else {
+            TakeRows(frames, input);
+        }
+    }
+
+    size_t Count() const { return static_cast<size_t>(frames_.shape(0)); }
+    const amc::Frames& Frames() const { return view_; }
+
+   private:
+    void TakeRows(const py::array& frames, const amc::Tensor& input) {
+        const auto rows = Array<float>::ensure(frames);
+        Require(rows && rows.ndim() == 3 && static_cast<size_t>(rows.shape(1)) == input.channels &&
+                    static_cast<size_t>(rows.shape(2)) == input.length,
+                "frames must have the shape (N, " + std::to_string(input.channels) + ", " +
+                    std::to_string(input.length) + ")");
+        frames_ = rows;
+        view_ = {rows.data(), static_cast<ptrdiff_t>(input.channels * input.length)};
+    }
+
+    void TakeComplex(const py::array& frames, const Array<float>& divisors, size_t length) {
+        using Sample = std::complex<float>;
+        Require(py::isinstance<py::array_t<Sample>>(frames) && frames.ndim() == 2 &&
+                    static_cast<size_t>(frames.shape(1)) == length,
+                "frames with divisors must be complex64 of the shape (N, " + std::to_string(length) + ")");
+        const bool is_aligned = py::detail::check_flags(frames.ptr(), py::detail::npy_api::NPY_ARRAY_ALIGNED_);
+        Require(is_aligned && (length == 1 || frames.strides(1) == sizeof(Sample)),
+                "the samples of a frame must lie side by side, aligned");
+        Require(divisors.ndim() == 1 && divisors.shape(0) == frames.shape(0), "there must be one divisor for each frame");
+        const auto is_usable = [](float divisor) { return divisor > 0 && divisor <= std::numeric_limits<float>::max(); };
+        Require(std::all_of(divisors.data(), divisors.data() + divisors.size(), is_usable),
+                "divisors must be finite and above zero");
+        frames_ = frames;
+        divisors_ = divisors;
+        const auto* values = static_cast<const float*>(frames.data());
+        view_ = {values, frames.strides(0) / static_cast<ptrdiff_t>(sizeof(float)), divisors_.data()};
+    }
+
+    py::array frames_;
+    Array<float> divisors_;
+    amc::Frames view_;
+};
 
 // Frames on their way through a network; keeps alive all that its threads use.
 class Pending {
    public:
-    Pending(std::shared_ptr<const amc::Network> network, Array<float> frames, size_t threads)
+    Pending(std::shared_ptr<const amc::Network> network, Batch batch, size_t threads)
         : network_(std::move(network)),
-          frames_(std::move(frames)),
-          logits_({CheckedCount(*network_, frames_), network_->Classes()}),
-          task_(network_->Start(frames_.data(), static_cast<size_t>(frames_.shape(0)), logits_.mutable_data(), threads)) {}
+          batch_(std::move(batch)),
+          logits_({batch_.Count(), network_->Classes()}),
+          task_(network_->Start(batch_.Frames(), batch_.Count(), logits_.mutable_data(), threads)) {}
     ~Pending() {
         try {
             Wait();
@@ -61,7 +112,7 @@ class Pending {
     }
 
     std::shared_ptr<const amc::Network> network_;
-    Array<float> frames_;
+    Batch batch_;
     Array<float> logits_;
     std::shared_ptr<amc::ThreadPool::Task> task_;
 };
@@ -107,38 +158,40 @@ PYBIND11_MODULE(_engine, module) {
             py::kw_only(), py::arg("weights"), py::arg("shift"), py::arg("scale"), py::arg("offset"))
         .def(
             "run",
-            [](const amc::Network& network, const Array<float>& frames, size_t threads) {
-                const size_t count = CheckedCount(network, frames);
-                Array<float> logits({count, network.Classes()});
-                const float* from = frames.data();
+            [](const amc::Network& network, const py::array& frames, size_t threads, const Batch::Divisors& divisors) {
+                const Batch batch(network, frames, divisors);
+                Array<float> logits({batch.Count(), network.Classes()});
                 float* to = logits.mutable_data();
                 {
                     py::gil_scoped_release release;
-                    network.Run(from, count, to, threads);
+                    network.Run(batch.Frames(), batch.Count(), to, threads);
                 }
                 return logits;
             },
-            py::arg("frames"), py::arg("threads") = 1)
+            py::arg("frames"), py::arg("threads") = 1, py::arg("divisors") = py::none())
         .def(
             "start",
-            [](std::shared_ptr<amc::Network> network, const Array<float>& frames, size_t threads) {
-                return std::make_unique<Pending>(std::move(network), frames, threads);
+            [](std::shared_ptr<amc::Network> network, const py::array& frames, size_t threads,
+               const Batch::Divisors& divisors) {
+                Batch batch(*network, frames, divisors);
+                return std::make_unique<Pending>(std::move(network), std::move(batch), threads);
             },
-            py::arg("frames"), py::arg("threads") = 1)
+            py::arg("frames"), py::arg("threads") = 1, py::arg("divisors") = py::none())
         .def(
             "codes",
-            [](const amc::Network& network, const Array<float>& frames, size_t number) {
-                const size_t count = CheckedCount(network, frames);
+            [](const amc::Network& network, const py::array& frames, size_t number, const Batch::Divisors& divisors) {
+                const Batch batch(network, frames, divisors);
                 const amc::Tensor tensor = network.At(number);
-                Array<uint8_t> codes({count, tensor.channels, tensor.length});
-                network.Codes(frames.data(), count, number, codes.mutable_data());
+                Array<uint8_t> codes({batch.Count(), tensor.channels, tensor.length});
+                network.Codes(batch.Frames(), batch.Count(), number, codes.mutable_data());
                 return codes;
             },
-            py::arg("frames"), py::arg("number"))
+            py::arg("frames"), py::arg("number"), py::arg("divisors") = py::none())
         .def(
             "profile",
-            [](const amc::Network& network, const Array<float>& frames) {
-                return network.Profile(frames.data(), CheckedCount(network, frames));
+            [](const amc::Network& network, const py::array& frames) {
+                const Batch batch(network, frames, std::nullopt);
+                return network.Profile(batch.Frames(), batch.Count());
             },
             py::arg("frames"))
         .def("rounded", &amc::Network::Rounded, py::arg("number"))

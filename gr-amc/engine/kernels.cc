@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -388,17 +389,46 @@ void CountedRow32(const uint8_t* codes, const Tap* taps, size_t count, size_t le
     CountedRow(codes, taps, count, length, pool, limits, levels, sums, made);
 }
 
-void QuantiseRowOf(const float* values, size_t length, float scale, float low, float high, uint8_t* codes) {
-    const hn::ScalableTag<float> d;
+template <class V>
+HWY_INLINE void StoreCodes(V value, V least, V most, uint8_t* codes) {
+    const hn::DFromV<V> d;
     const hn::RebindToSigned<decltype(d)> d32;
     const hn::Rebind<uint8_t, decltype(d)> d8;
+    // What is no number fails this comparison, and becomes the least.
+    const auto clipped = hn::IfThenElse(hn::Ge(value, least), hn::Min(value, most), least);
+    const auto code = hn::ConvertTo(d32, hn::Sub(hn::Round(clipped), least));
+    hn::StoreU(hn::DemoteTo(d8, code), d8, codes);
+}
+
+void QuantiseRowOf(const float* values, size_t length, float scale, float low, float high, uint8_t* codes) {
+    const hn::ScalableTag<float> d;
     const auto least = hn::Set(d, low), most = hn::Set(d, high), step = hn::Set(d, scale);
     for (size_t t = 0; t < length; t += hn::Lanes(d)) {
-        const auto value = hn::Div(hn::LoadU(d, values + t), step);
-        // What is no number fails this comparison, and becomes the least.
-        const auto clipped = hn::IfThenElse(hn::Ge(value, least), hn::Min(value, most), least);
-        const auto code = hn::ConvertTo(d32, hn::Sub(hn::Round(clipped), least));
-        hn::StoreU(hn::DemoteTo(d8, code), d8, codes + t);
+        StoreCodes(hn::Div(hn::LoadU(d, values + t), step), least, most, codes + t);
+    }
+}
+
+void QuantisePairsOf(const float* values, size_t length, float divisor, float scale, float low, float high,
+                     uint8_t* first, uint8_t* second) {
+    const hn::ScalableTag<float> d;
+    const auto least = hn::Set(d, low), most = hn::Set(d, high), step = hn::Set(d, scale), by = hn::Set(d, divisor);
+    const size_t lanes = hn::Lanes(d);
+    float rest[2 * hn::MaxLanes(d)] = {};
+    for (size_t t = 0; t < length; t += lanes) {
+        const float* from = values + 2 * t;
+        if (t + lanes > length) {
+            std::memcpy(rest, from, 2 * (length - t) * sizeof(float));
+            from = rest;
+        }
+        hn::Vec<decltype(d)> one, other;
+        hn::LoadInterleaved2(d, from, one, other);
+        if (divisor != 1.0f) {  // a division that changes nothing takes as long as any
+            one = hn::Div(one, by);
+            other = hn::Div(other, by);
+        }
+        // Divided twice, as the definition is; a product of the two divisors would round otherwise.
+        StoreCodes(hn::Div(one, step), least, most, first + t);
+        StoreCodes(hn::Div(other, step), least, most, second + t);
     }
 }
 
@@ -486,6 +516,7 @@ HWY_EXPORT(RoundedRow);
 HWY_EXPORT(QuadKernelHere);
 HWY_EXPORT(InterleaveRowsOf);
 HWY_EXPORT(QuantiseRowOf);
+HWY_EXPORT(QuantisePairsOf);
 HWY_EXPORT(RunProductsHere);
 HWY_EXPORT(RunQuadsHere);
 HWY_EXPORT(RunLoadsHere);
@@ -534,6 +565,12 @@ void InterleaveRows(const uint8_t* const rows[4], size_t length, uint8_t* made) 
 void QuantiseRow(const float* values, size_t length, float scale, int low, int high, uint8_t* codes) {
     HWY_DYNAMIC_DISPATCH(QuantiseRowOf)
     (values, length, scale, static_cast<float>(low), static_cast<float>(high), codes);
+}
+
+void QuantisePairs(const float* values, size_t length, float divisor, float scale, int low, int high, uint8_t* first,
+                   uint8_t* second) {
+    HWY_DYNAMIC_DISPATCH(QuantisePairsOf)
+    (values, length, divisor, scale, static_cast<float>(low), static_cast<float>(high), first, second);
 }
 
 size_t RunProducts(size_t rounds, int32_t* result) { return HWY_DYNAMIC_DISPATCH(RunProductsHere)(rounds, result); }

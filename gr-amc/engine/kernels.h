@@ -76,6 +76,10 @@ void InterleaveRows(const uint8_t* const rows[4], size_t length, uint8_t* made);
 // codes[t] = clip(round-half-even(values[t] / scale), low, high) - low; what is no number becomes 0.
 void QuantiseRow(const float* values, size_t length, float scale, int low, int high, uint8_t* codes);
 
+// The same of values[2 * t] / divisor and of values[2 * t + 1] / divisor, t < length, in two rows. Reads nothing behind.
+void QuantisePairs(const float* values, size_t length, float divisor, float scale, int low, int high, uint8_t* first,
+                   uint8_t* second);
+
 // The arithmetic of the kernels without memory, "rounds" times over: returns how many products that were. What they come
 // to goes to "result", so that they cannot be left out. RunQuads returns 0 where there is no QuadKernel.
 size_t RunProducts(size_t rounds, int32_t* result);

@@ -373,7 +373,7 @@ void Network::AddFour(const Layer& layer, size_t channel, size_t count, Scratch&
 }
 
 // Codes of up to four channels of a tensor, as rows in "scratch", or by a layer that makes quads at "place".
-void Network::MakeFour(const float* frame, size_t number, size_t channel, size_t count, Scratch& scratch,
+void Network::MakeFour(const Frames& frame, size_t number, size_t channel, size_t count, Scratch& scratch,
                        uint8_t* place) const {
     const size_t length = tensors_[0].length;
     const Layer* layer = number > 0 ? &layers_[number - 1] : nullptr;
@@ -386,12 +386,17 @@ void Network::MakeFour(const float* frame, size_t number, size_t channel, size_t
         layer->quad_kernel(codes, &layer->quads[channel], count, layer->sums, layer->pool, place);
         return;
     }
+    if (!layer && frame.divisors) {
+        QuantisePairs(frame.values, length, *frame.divisors, scale_, low_, high_, scratch.four[0].data(),
+                      scratch.four[1].data());
+        return;
+    }
     for (size_t c = 0; c < count; ++c) {
         uint8_t* made = scratch.four[c].data();
         if (layer) {
             MakeRow(*layer, channel + c, codes, layer->sums, scratch, made);
         } else {
-            std::memcpy(scratch.signal.data(), frame + (channel + c) * length, length * sizeof(float));
+            std::memcpy(scratch.signal.data(), frame.values + (channel + c) * length, length * sizeof(float));
             QuantiseRow(scratch.signal.data(), length, scale_, low_, high_, made);
         }
     }
@@ -419,7 +424,7 @@ void Network::PlaceFour(size_t reader, size_t channel, size_t count, const uint8
 }
 
 // A tensor, for all its readers; number "last" becomes a column of the block, for the linear layers.
-void Network::MakeTensor(const float* frame, size_t number, size_t column, size_t last, Scratch& scratch) const {
+void Network::MakeTensor(const Frames& frame, size_t number, size_t column, size_t last, Scratch& scratch) const {
     const Tensor& tensor = tensors_[number];
     const bool makes_quads = number > 0 && layers_[number - 1].makes_quads;
     // What makes quads writes them to where the first one who takes them looks.
@@ -449,7 +454,7 @@ void Network::MakeTensor(const float* frame, size_t number, size_t column, size_
 }
 
 // The convolutions of one frame, up to tensor number "last".
-void Network::RunFrame(const float* frame, size_t column, size_t last, Scratch& scratch) const {
+void Network::RunFrame(const Frames& frame, size_t column, size_t last, Scratch& scratch) const {
     for (size_t number = 0; number <= last; ++number) MakeTensor(frame, number, column, last, scratch);
 }
 
@@ -473,16 +478,14 @@ void Network::RunLogits(size_t count, float* logits, Scratch& scratch) const {
     }
 }
 
-void Network::RunBlock(const float* frames, size_t count, float* logits, Scratch& scratch) const {
-    const size_t size = tensors_[0].channels * tensors_[0].length;
-    for (size_t n = 0; n < count; ++n) RunFrame(frames + n * size, n, linear_from_, scratch);
+void Network::RunBlock(const Frames& frames, size_t count, float* logits, Scratch& scratch) const {
+    for (size_t n = 0; n < count; ++n) RunFrame(frames.Behind(n), n, linear_from_, scratch);
     for (size_t number = linear_from_ + 1; number <= layers_.size(); ++number) RunLinear(number, scratch);
     RunLogits(count, logits, scratch);
 }
 
 // What each thread calls: it takes blocks of frames until there are none left.
-std::function<void()> Network::Work(const float* frames, size_t count, float* logits, size_t threads) const {
-    const size_t size = tensors_[0].channels * tensors_[0].length;
+std::function<void()> Network::Work(const Frames& frames, size_t count, float* logits, size_t threads) const {
     const size_t each = std::min(kBlock, (count + threads - 1) / threads);
     const size_t blocks = (count + each - 1) / each;
     auto next = std::make_shared<std::atomic<size_t>>(0);
@@ -490,19 +493,19 @@ std::function<void()> Network::Work(const float* frames, size_t count, float* lo
         auto scratch = Borrow();
         for (size_t block = (*next)++; block < blocks; block = (*next)++) {
             const size_t begin = block * each;
-            RunBlock(frames + begin * size, std::min(each, count - begin), logits + begin * classes_, *scratch);
+            RunBlock(frames.Behind(begin), std::min(each, count - begin), logits + begin * classes_, *scratch);
         }
         GiveBack(std::move(scratch));
     };
 }
 
-std::shared_ptr<ThreadPool::Task> Network::Start(const float* frames, size_t count, float* logits, size_t threads) const {
+std::shared_ptr<ThreadPool::Task> Network::Start(const Frames& frames, size_t count, float* logits, size_t threads) const {
     Require(classes_ > 0, "the network is not finished");
     threads = std::clamp<size_t>(threads, 1, std::max<size_t>(count, 1));
     return count == 0 ? pool_.Start(0, [] {}) : pool_.Start(threads, Work(frames, count, logits, threads));
 }
 
-void Network::Run(const float* frames, size_t count, float* logits, size_t threads) const {
+void Network::Run(const Frames& frames, size_t count, float* logits, size_t threads) const {
     Require(classes_ > 0, "the network is not finished");
     if (count == 0) return;
     if (threads > 1) {
@@ -512,21 +515,20 @@ void Network::Run(const float* frames, size_t count, float* logits, size_t threa
     }
 }
 
-void Network::Codes(const float* frames, size_t count, size_t number, uint8_t* codes) const {
+void Network::Codes(const Frames& frames, size_t count, size_t number, uint8_t* codes) const {
     const Tensor& tensor = tensors_.at(number);
-    const size_t size = tensors_[0].channels * tensors_[0].length, made = tensor.channels * tensor.length;
+    const size_t made = tensor.channels * tensor.length;
     const size_t last = std::min(number, linear_from_);
     Scratch scratch(*this, last);
     for (size_t n = 0; n < count; ++n) {
-        RunFrame(frames + n * size, 0, last, scratch);
+        RunFrame(frames.Behind(n), 0, last, scratch);
         for (size_t linear = linear_from_ + 1; linear <= number; ++linear) RunLinear(linear, scratch);
         for (size_t f = 0; f < made; ++f) codes[n * made + f] = scratch.columns[f * kBlock];
     }
 }
 
-std::vector<double> Network::Profile(const float* frames, size_t count) const {
+std::vector<double> Network::Profile(const Frames& frames, size_t count) const {
     Require(classes_ > 0, "the network is not finished");
-    const size_t size = tensors_[0].channels * tensors_[0].length;
     std::vector<double> seconds(tensors_.size() + 1);
     std::vector<float> logits(kBlock * classes_);
     Scratch scratch(*this, linear_from_);
@@ -539,7 +541,7 @@ std::vector<double> Network::Profile(const float* frames, size_t count) const {
         const size_t each = std::min(kBlock, count - begin);
         for (size_t n = 0; n < each; ++n) {
             for (size_t number = 0; number <= linear_from_; ++number) {
-                timed(number, [&] { MakeTensor(frames + (begin + n) * size, number, n, linear_from_, scratch); });
+                timed(number, [&] { MakeTensor(frames.Behind(begin + n), number, n, linear_from_, scratch); });
             }
         }
         for (size_t number = linear_from_ + 1; number <= layers_.size(); ++number) {

@@ -25,6 +25,19 @@ struct Tensor {
     int zero;
 };
 
+// Frames of a batch, each "stride" values behind the one before. A frame is a row of values for each channel; or, where
+// there is a divisor for each frame, the values of its two channels in turn, which the divisor divides.
+struct Frames {
+    const float* values;
+    ptrdiff_t stride;
+    const float* divisors = nullptr;
+
+    // Without the first "count" of them.
+    Frames Behind(size_t count) const {
+        return {values + static_cast<ptrdiff_t>(count) * stride, stride, divisors ? divisors + count : nullptr};
+    }
+};
+
 // What a convolution is given; a linear layer is one with a kernel as long as its input.
 struct Convolution {
     size_t source;                 // number of the tensor that it reads
@@ -72,19 +85,19 @@ class Network {
     void Add(const Sum& sum);
     void Finish(const Logits& logits);
 
-    // frames: count x channels x length; logits: count x Classes(). Needs Finish.
-    void Run(const float* frames, size_t count, float* logits, size_t threads) const;
+    // logits: count x Classes(). Needs Finish.
+    void Run(const Frames& frames, size_t count, float* logits, size_t threads) const;
 
     // Begins Run on threads of the network's own. Frames and logits stay where they are until Finish, which must be
     // called once for each Start.
-    std::shared_ptr<ThreadPool::Task> Start(const float* frames, size_t count, float* logits, size_t threads) const;
+    std::shared_ptr<ThreadPool::Task> Start(const Frames& frames, size_t count, float* logits, size_t threads) const;
     void Finish(ThreadPool::Task& task) const { pool_.Finish(task); }
 
     // Codes of a tensor, count x channels x length of it: 0 is the input, n what layer n makes.
-    void Codes(const float* frames, size_t count, size_t number, uint8_t* codes) const;
+    void Codes(const Frames& frames, size_t count, size_t number, uint8_t* codes) const;
 
     // Seconds that one thread takes for each tensor of so many frames, and at the end for the logits.
-    std::vector<double> Profile(const float* frames, size_t count) const;
+    std::vector<double> Profile(const Frames& frames, size_t count) const;
 
     const Tensor& At(size_t number) const { return tensors_.at(number); }
     size_t Classes() const { return classes_; }
@@ -136,15 +149,16 @@ class Network {
     struct Scratch;
 
     size_t Place(const Rows& rows);
-    std::function<void()> Work(const float* frames, size_t count, float* logits, size_t threads) const;
-    void RunBlock(const float* frames, size_t count, float* logits, Scratch& scratch) const;
-    void MakeTensor(const float* frame, size_t number, size_t column, size_t last, Scratch& scratch) const;
-    void RunFrame(const float* frame, size_t column, size_t last, Scratch& scratch) const;
+    std::function<void()> Work(const Frames& frames, size_t count, float* logits, size_t threads) const;
+    void RunBlock(const Frames& frames, size_t count, float* logits, Scratch& scratch) const;
+    // Of the first one of the frames.
+    void MakeTensor(const Frames& frame, size_t number, size_t column, size_t last, Scratch& scratch) const;
+    void RunFrame(const Frames& frame, size_t column, size_t last, Scratch& scratch) const;
     void RunLinear(size_t number, Scratch& scratch) const;
     void RunLogits(size_t count, float* logits, Scratch& scratch) const;
     void MakeRow(const Layer& layer, size_t output, const uint8_t* codes, size_t sums, Scratch& scratch,
                  uint8_t* made) const;
-    void MakeFour(const float* frame, size_t number, size_t channel, size_t count, Scratch& scratch, uint8_t* place) const;
+    void MakeFour(const Frames& frame, size_t number, size_t channel, size_t count, Scratch& scratch, uint8_t* place) const;
     const uint8_t* Quads(size_t source, size_t channel, Scratch& scratch) const;
     void AddFour(const Layer& layer, size_t channel, size_t count, Scratch& scratch, uint8_t* place) const;
     void PlaceRow(Made made, const Rows& rows, size_t channel, uint8_t* tensor) const;

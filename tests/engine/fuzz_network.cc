@@ -107,7 +107,7 @@ amc::Logits Last(const amc::Tensor& input) {
     return logits;
 }
 
-std::vector<float> Frames(const amc::Tensor& input, size_t count) {
+std::vector<float> Values(const amc::Tensor& input, size_t count) {
     std::vector<float> frames(count * input.channels * input.length);
     for (auto& value : frames) value = std::normal_distribution<float>(0, 3)(generator);
     if (Rarely()) frames[0] = std::numeric_limits<float>::quiet_NaN();
@@ -130,16 +130,23 @@ bool Try() {
         }
         network.Finish(Last(network.At(layers)));
         const size_t count = static_cast<size_t>(Draw(0, 70));
-        const auto frames = Frames(network.At(0), count + 1);
+        const amc::Tensor& input = network.At(0);
+        const auto values = Values(input, count + 1);
+        const std::vector<float> divisors(count, Draw(0, 1) ? 1.0f : 0.3f);
+        const bool is_complex = input.channels == 2 && Draw(0, 1);
+        const auto size = static_cast<ptrdiff_t>(input.channels * input.length);
+        // No value may be read behind the last one of these.
+        const auto* begin = is_complex ? values.data() + size : values.data();
+        const amc::Frames frames{begin, size, is_complex ? divisors.data() : nullptr};
         std::vector<float> first;
         for (const auto& target : amc::Targets()) {
             amc::UseTarget(target);
             std::vector<float> logits(count * network.Classes());
             const auto threads = static_cast<size_t>(Draw(1, 3));
             if (Draw(0, 1)) {
-                network.Run(frames.data(), count, logits.data(), threads);
+                network.Run(frames, count, logits.data(), threads);
             } else {
-                network.Finish(*network.Start(frames.data(), count, logits.data(), threads));
+                network.Finish(*network.Start(frames, count, logits.data(), threads));
             }
             if (first.empty()) first = logits;
             if (logits != first) {
