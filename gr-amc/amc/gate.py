@@ -17,11 +17,10 @@ def power_dbfs(power: np.ndarray) -> np.ndarray:
         return 10 * np.log10(power)
 
 
-def gate(frames: np.ndarray, squelch: float) -> tuple[np.ndarray, np.ndarray]:
-    """Which windows to classify, bool (n,), and their power in dBFS, float32 (n,).
+def gate(power: np.ndarray, squelch: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which windows of that ``mean_power`` to classify, bool (n,), and their power in dBFS, float32 (n,).
 
     A window with a NaN or infinite sample, a silent one, and one below ``squelch`` dBFS is not kept.
     """
-    power = mean_power(frames)
     level = power_dbfs(power)
     return np.isfinite(level) & (level >= squelch), level

@@ -37,24 +37,25 @@ class Model:
     runtime: Runtime
     samples_per_symbol: tuple[float, float] = (DEFAULT_SAMPLES_PER_SYMBOL, DEFAULT_SAMPLES_PER_SYMBOL)
 
-    def start(self, batch: np.ndarray) -> Callable[[], np.ndarray]:
-        """Begins ``run``; what is returned waits for the logits. Both raise AmcError."""
-        wait = self.runtime.start(batch)
+    def start(self, frames: np.ndarray, divisors: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begins the inference of complex64 windows (n, window), each divided by its own of ``divisors`` float32 (n,).
 
-        def finish() -> np.ndarray:
-            logits = wait()
-            if logits.shape != (len(batch), len(self.classes)) or not np.isfinite(logits).all():
-                raise AmcError(
-                    f"the model {self.path} gave logits of shape {logits.shape}, or not finite, "
-                    f"where {(len(batch), len(self.classes))} finite numbers are due; use another model."
-                )
-            return logits
-
-        return finish
+        What is returned waits for the logits, float32 (n, classes). Both raise AmcError.
+        """
+        wait = self.runtime.start(frames, divisors)
+        return lambda: self._checked(wait(), len(frames))
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Logits float32 (n, classes) of normalised windows float32 (n, 2, window); raises AmcError."""
-        return self.start(batch)()
+        return self._checked(self.runtime.run(batch), len(batch))
+
+    def _checked(self, logits: np.ndarray, count: int) -> np.ndarray:
+        if logits.shape != (count, len(self.classes)) or not np.isfinite(logits).all():
+            raise AmcError(
+                f"the model {self.path} gave logits of shape {logits.shape}, or not finite, "
+                f"where {(count, len(self.classes))} finite numbers are due; use another model."
+            )
+        return logits
 
 
 def released_models() -> list[str]:

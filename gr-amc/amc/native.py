@@ -90,10 +90,15 @@ class NativeRuntime:
         with _sentences():
             return self._engine.run(batch, self._threads)
 
-    def start(self, batch: np.ndarray) -> Callable[[], np.ndarray]:
-        """Begins ``run`` on threads of the engine's own; what is returned waits for the logits."""
+    def start(self, frames: np.ndarray, divisors: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begins ``run`` of ``divide(frames, divisors)`` on threads of the engine's own, which divide as well.
+
+        Complex64 frames (n, L) may overlap in memory, and nobody may write to them until the logits are there.
+        ``divisors`` are float32 (n,). What is returned waits for the logits. Raises AmcError for another shape or
+        type, and for a divisor that is not finite and above zero.
+        """
         with _sentences():
-            return self._engine.start(batch, self._threads).result
+            return self._engine.start(frames, self._threads, divisors).result
 
 
 def _products(layer: Layer | Sum) -> int:

@@ -11,9 +11,9 @@ import numpy as np
 
 from .decide import Averages, Decider
 from .errors import AmcError
-from .gate import gate
+from .gate import gate, mean_power
 from .model import Model
-from .normalise import normalise
+from .normalise import divisors
 from .report import Result
 from .windows import StreamContext, WindowCutter, checked_count
 
@@ -39,14 +39,16 @@ class Windows:
     """Windows of one stretch, in order, ready for the model.
 
     ``starts`` int64 (n,) are the numbers of their first samples, ``levels`` float32 (n,) their powers in dBFS,
-    ``keep`` bool (n,) says which pass the gate, and ``inputs`` float32 (kept, 2, window) are those, normalised.
+    ``keep`` bool (n,) says which pass the gate, ``frames`` complex64 (kept, window) are those, and ``divisors``
+    float32 (kept,) normalise them.
     ``stretch`` counts the discontinuities before, so that it is known even where windows between were lost.
     """
 
     starts: np.ndarray
     levels: np.ndarray
     keep: np.ndarray
-    inputs: np.ndarray
+    frames: np.ndarray
+    divisors: np.ndarray
     context: StreamContext
     stretch: int
 
@@ -57,13 +59,14 @@ class Windows:
         """The first ``count`` windows, and the rest."""
         kept = int(self.keep[:count].sum())
 
-        def part(rows: slice, inputs: slice) -> Windows:
+        def part(rows: slice, kept_rows: slice) -> Windows:
             return replace(
                 self,
                 starts=self.starts[rows],
                 levels=self.levels[rows],
                 keep=self.keep[rows],
-                inputs=self.inputs[inputs],
+                frames=self.frames[kept_rows],
+                divisors=self.divisors[kept_rows],
             )
 
         return part(slice(count), slice(kept)), part(slice(count, None), slice(kept, None))
@@ -73,7 +76,7 @@ class Windows:
         """One batch of ``parts`` of the same stretch, in their order."""
         if len(parts) == 1:
             return parts[0]
-        fields = ("starts", "levels", "keep", "inputs")
+        fields = ("starts", "levels", "keep", "frames", "divisors")
         return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
 
 
@@ -145,15 +148,19 @@ class Pipeline:
             starts, frames = self.cutter.take(self.batch)
             if len(starts) == 0:
                 return
-            keep, levels = gate(frames, self.squelch)
-            kept = frames if keep.all() else frames[keep]
-            inputs = normalise(kept, self.model.normalise)
-            yield Windows(starts, levels, keep, inputs, self.context, self._stretch)
+            power = mean_power(frames)
+            keep, levels = gate(power, self.squelch)
+            if not keep.all():
+                frames, power = frames[keep], power[keep]
+            elif self.cutter.hop > self.cutter.window:
+                frames = frames.copy()  # a view would keep what lies between the windows in memory
+            by = divisors(frames, power, self.model.normalise)
+            yield Windows(starts, levels, keep, frames, by, self.context, self._stretch)
 
     def begin(self, windows: Windows) -> Callable[[], np.ndarray]:
         """Begins the inference of the windows that pass the gate; ``finish`` is given what is returned."""
         try:
-            return self.model.start(windows.inputs)
+            return self.model.start(windows.frames, windows.divisors)
         except Exception:
             self.counters.errors += len(windows)
             raise
@@ -166,7 +173,7 @@ class Pipeline:
         if windows.stretch != self._decided_stretch:
             self.decider.restart()
             self._decided_stretch = windows.stretch
-        kept = len(windows.inputs)
+        kept = len(windows.frames)
         self.counters.ignored += len(windows) - kept
         if kept == 0:
             self.decider.restart()

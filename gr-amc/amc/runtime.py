@@ -3,7 +3,6 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from .errors import AmcError, first_line
 from .native import NativeRuntime
+from .normalise import divide
 
 RUNTIMES = ("auto", "onnxruntime", "native")
 
@@ -26,8 +26,11 @@ class Runtime(Protocol):
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Logits float32 (n, C) of windows float32 (n, 2, L); raises AmcError when the inference fails."""
 
-    def start(self, batch: np.ndarray) -> Callable[[], np.ndarray]:
-        """Begins ``run`` where that takes none of the caller's time; what is returned waits for the logits."""
+    def start(self, frames: np.ndarray, divisors: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begins ``run`` of ``divide(frames, divisors)`` where that takes none of the caller's time.
+
+        ``frames`` are complex64 (n, L), ``divisors`` float32 (n,); what is returned waits for the logits.
+        """
 
 
 class OnnxRuntime:
@@ -91,9 +94,9 @@ class OnnxRuntime:
         except Exception as error:  # see __init__
             raise AmcError(f"the model {self.path} failed in inference: {first_line(error)}") from None
 
-    def start(self, batch: np.ndarray) -> Callable[[], np.ndarray]:
+    def start(self, frames: np.ndarray, divisors: np.ndarray) -> Callable[[], np.ndarray]:
         """Nothing is begun before the logits are waited for."""
-        return partial(self.run, batch)
+        return lambda: self.run(divide(frames, divisors))
 
     def _run_in_fixed_rows(self, batch: np.ndarray) -> np.ndarray:
         missing = -len(batch) % self._rows

@@ -12,9 +12,11 @@ import pytest
 from gnuradio.amc import _engine
 from gnuradio.amc.compiler import compile_model
 from gnuradio.amc.errors import AmcError
+from gnuradio.amc.gate import gate, mean_power
 from gnuradio.amc.integer import Input, IntegerNetwork, Layer, Logits, Sum, Tensor
 from gnuradio.amc.model import MODELS
-from gnuradio.amc.native import build
+from gnuradio.amc.native import NativeRuntime, build
+from gnuradio.amc.normalise import KINDS, divisors, normalise
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -244,6 +246,70 @@ def test_no_frames_no_logits():
     assert build(network).run(np.zeros((0, 1, 40), np.float32)).shape == (0, 2)
 
 
+# --- complex frames, and what divides each ---------------------------------------------------------
+
+
+def of_two_rails(length, scale=0.25, low=-8, high=7):
+    network = one_layer([[1, 2]], [[20, 30]], largest=high - low, length=length)
+    tensor = Tensor(2, length, high - low, -low)
+    return IntegerNetwork(Input(tensor, scale, low, high), network.layers, network.logits)
+
+
+def frames_to_be_scaled(length):
+    """Noise with a mean, of all powers; constant frames; and values between two codes."""
+    rng = np.random.default_rng(length)
+    noise = rng.normal(size=(400, length, 2)) @ [1, 1j] + 0.3 - 0.1j
+    noise *= np.logspace(-17, 17, len(noise))[:, None]
+    constant = np.array([0.5 + 0.5j, 1e-16, -1e-19j, 1e16 - 1e16j])[:, None] * np.ones(length)
+    halves = rng.integers(-20, 20, (50, length, 2)) @ [1, 1j] / 8
+    frames = np.concatenate((noise, constant, halves)).astype(np.complex64)
+    assert gate(mean_power(frames), -np.inf)[0].all()
+    return frames
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("length", [1, 15, 41, 1024])
+def test_complex_frames_are_divided_in_the_engine_as_they_are_by_numpy(length, kind):
+    network, frames = of_two_rails(length), frames_to_be_scaled(length)
+    by, rails = divisors(frames, mean_power(frames), kind), normalise(frames, kind)
+    expected = np.clip(np.rint(rails / np.float32(0.25)), -8, 7) + 8
+    engine = build(network)
+    logits = engine.run(rails)
+    for target in TARGETS:
+        _engine.use_target(target)
+        np.testing.assert_array_equal(engine.codes(frames, 0, by), expected, err_msg=target)
+        np.testing.assert_array_equal(engine.run(frames, 1, by), logits, err_msg=target)
+        np.testing.assert_array_equal(engine.start(frames, 2, by).result(), logits, err_msg=target)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("hop", [1, 7, 40, 41, 42, 100, -3])
+def test_complex_frames_may_overlap_and_lie_apart(hop, threads):
+    stream = frames_to_be_scaled(1024)[180:220].ravel()
+    frames = np.lib.stride_tricks.sliding_window_view(stream, 41)[::hop][:100]
+    by = divisors(frames, mean_power(frames), "unit_power")
+    engine = build(of_two_rails(41))
+    np.testing.assert_array_equal(engine.run(frames, threads, by), engine.run(normalise(frames, "unit_power")))
+    np.testing.assert_array_equal(engine.start(frames, threads, by).result(), engine.run(frames, threads, by))
+
+
+def test_complex_frames_stay_until_they_are_classified():
+    frames = frames_to_be_scaled(1024)
+    engine, by = build(of_two_rails(1024)), divisors(frames, mean_power(frames), "unit_power")
+    expected = engine.run(frames, 1, by)
+    pending = engine.start(frames.copy(), 2, by.copy())
+    np.testing.assert_array_equal(pending.result(), expected)
+
+
+@pytest.mark.parametrize("name", ["vgg10-w4a4-first", "vgg10-w4a4-imp10"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_released_networks_take_complex_frames(name, kind):
+    frames = frames_to_be_scaled(1024)[::7]
+    runtime = NativeRuntime(MODELS / f"{name}.onnx", 1)
+    logits = runtime.start(frames, divisors(frames, mean_power(frames), kind))()
+    np.testing.assert_array_equal(logits, runtime.run(normalise(frames, kind)))
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
@@ -332,6 +398,52 @@ def test_a_linear_layer_reads_the_last_tensor():
 def test_frames_of_another_shape_are_refused(shape):
     with pytest.raises(ValueError, match=r"frames must have the shape \(N, 2, 40\)"):
         build(broken()).run(np.zeros(shape, np.float32))
+
+
+ONES = np.ones(3, np.float32)
+COMPLEX = np.ones((3, 40), np.complex64)
+
+
+@pytest.mark.parametrize(
+    ("frames", "by", "part"),
+    [
+        (COMPLEX[0], ONES, r"complex64 of the shape \(N, 40\)"),
+        (COMPLEX[:, :39], ONES, r"complex64 of the shape \(N, 40\)"),
+        (COMPLEX[None], ONES, r"complex64 of the shape \(N, 40\)"),
+        (COMPLEX.astype(np.complex128), ONES, r"complex64 of the shape \(N, 40\)"),
+        (COMPLEX.astype(">c8"), ONES, r"complex64 of the shape \(N, 40\)"),
+        (COMPLEX.real, ONES, r"complex64 of the shape \(N, 40\)"),
+        (np.ones((3, 2, 40), np.float32), ONES, r"complex64 of the shape \(N, 40\)"),
+        (np.ones((3, 80), np.complex64)[:, ::2], ONES, "side by side"),
+        (COMPLEX[:, ::-1], ONES, "side by side"),
+        (np.zeros(3 * 40 * 8 + 1, np.uint8)[1:].view(np.complex64).reshape(3, 40), ONES, "aligned"),
+        (COMPLEX, ONES[:2], "one divisor for each frame"),
+        (COMPLEX, np.ones(4), "one divisor for each frame"),
+        (COMPLEX, ONES[:, None], "one divisor for each frame"),
+        (COMPLEX, np.float32(1), "one divisor for each frame"),
+        (COMPLEX, 0 * ONES, "finite and above zero"),
+        (COMPLEX, -ONES, "finite and above zero"),
+        (COMPLEX, np.array([1, 1, np.nan]), "finite and above zero"),
+        (COMPLEX, np.array([1, np.inf, 1]), "finite and above zero"),
+    ],
+)
+def test_complex_frames_and_divisors_that_do_not_fit_are_refused(frames, by, part):
+    engine = build(of_two_rails(40))
+    for take in (engine.run, engine.start):
+        with pytest.raises(ValueError, match=part) as caught:
+            take(frames, 1, by)
+        assert "\n" not in str(caught.value)
+
+
+def test_complex_frames_need_two_channels():
+    with pytest.raises(ValueError, match="two channels"):
+        build(one_layer([[1]], [[1]])).run(COMPLEX, 1, ONES)
+
+
+def test_the_runtime_says_in_a_sentence_what_it_cannot_take():
+    runtime = NativeRuntime(MODELS / "vgg10-w4a4-first.onnx", 1)
+    with pytest.raises(AmcError, match="the engine cannot take the windows: divisors must be finite and above zero"):
+        runtime.start(np.ones((1, 1024), np.complex64), np.zeros(1, np.float32))
 
 
 def test_an_unknown_target_is_refused():

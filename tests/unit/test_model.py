@@ -210,6 +210,12 @@ def test_runtimes(tmp_path):
     assert "threads is 0" in sentence(path, threads=0)
 
 
+def test_windows_that_are_started_are_divided_first(tmp_path):
+    model = load_model(write_model(tmp_path / "m.onnx"))
+    frames = np.array([[0.0], [1.0], [3.0]], np.complex64) * np.ones(1024, np.complex64)
+    assert model.start(frames, np.array([7, 2, 3], np.float32))().argmax(axis=1).tolist() == [0, 1, 2]
+
+
 def test_failing_inference_is_one_sentence(tmp_path):
     model = load_model(write_failing_model(tmp_path / "m.onnx"))
     model.run(constant(1.0))

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Windows on their way to the model: divided and joined again they are the same."""
+"""Windows on their way to the model: divided and joined again they are the same, and nothing in them is infinite."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from gnuradio.amc import Pipeline, load_model
+from gnuradio.amc.normalise import KINDS, divide, normalise
 from gnuradio.amc.pipeline import Windows
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.tiny_models import write_model
 
-ARRAYS = ("starts", "levels", "keep", "inputs")
+ARRAYS = ("starts", "levels", "keep", "frames", "divisors")
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +31,37 @@ def test_windows_divided_and_joined_again_are_the_same(model, levels, share):
     head, rest = whole.divided(round(share * len(whole)))
     assert (len(head), len(rest)) == (round(share * len(whole)), len(whole) - len(head))
     for part in (head, rest):
-        assert len(part.inputs) == part.keep.sum()
+        assert len(part.frames) == len(part.divisors) == part.keep.sum()
     joined = Windows.joined([head, rest])
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
     said = [(result.sample_start, result.label) for result in Pipeline(model).classify(joined)]
     expected = {0.001: "LOW", 0.5: "MIDDLE", 1.0: "HIGH"}
     assert said == [(1024 * n, expected[level]) for n, level in enumerate(levels) if level in expected]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    levels=st.lists(
+        st.sampled_from([0.0, np.nan, np.inf, 1j * np.inf, 1e-30, 1e-22, 1e-19, 1e-3j, 1.0, 1e15 + 1e16j, 1e30]),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_what_reaches_the_model_is_finite_and_so_is_what_divides_it(model, kind, levels):
+    samples = np.repeat(np.array(levels, np.complex64), 1024)
+    (windows,) = Pipeline(replace(model, normalise=kind), squelch=-np.inf).cut(samples)
+    assert np.isfinite(windows.frames).all()
+    assert (np.isfinite(windows.divisors) & (windows.divisors > 0)).all()
+    inputs = divide(windows.frames, windows.divisors)
+    assert np.isfinite(inputs).all()
+    np.testing.assert_array_equal(inputs, normalise(windows.frames, kind))
+
+
+@pytest.mark.parametrize("hop", [1024, 1025, 5000])
+def test_windows_keep_nothing_in_memory_of_what_lies_between_them(model, hop):
+    (windows,) = Pipeline(model, hop=hop).cut(np.ones(2 * hop + 1024, np.complex64))
+    memory = windows.frames
+    while memory.base is not None:
+        memory = memory.base
+    assert memory.nbytes == 3 * 1024 * 8
