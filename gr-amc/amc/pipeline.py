@@ -196,6 +196,8 @@ class Pipeline:
 
     def _decide(self, keep: np.ndarray, logits: np.ndarray) -> Averages:
         """Averages of the kept windows; an ignored window between two ends the average."""
+        if keep.all():
+            return self.decider.averages(logits)
         breaks = np.cumsum(~keep)[keep]
         parts = np.split(logits, np.flatnonzero(np.diff(breaks)) + 1)
         averages = []
