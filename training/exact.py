@@ -14,7 +14,7 @@ a factor, it stays as it is, and the normalisation becomes a product and a sum o
 fixes those too, but not what a runtime's batch normalisation does between the two.
 
 An average over a power of two of samples is exact too, and what the scale of its quantiser gains is a product of its
-own, rounded once.
+own, rounded once. So is a residual sum, whose summands share their scale.
 """
 
 import math
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import TrainingError
+from .networks import ResidualSum, range_of
 
 SIGNIFICANT_BITS = 24  # of float32
 SPARE_BITS = 4  # that a factor has more than the codes it makes: it then moves no value by over a 32nd of a code
@@ -32,31 +33,32 @@ SPARE_BITS = 4  # that a factor has more than the codes it makes: it then moves 
 WEIGHT_SCALE = 2.0**-5
 
 _WEIGHTED = qnn.QuantConv1d | qnn.QuantLinear
-_BLOCK = _WEIGHTED, nn.BatchNorm1d, qnn.QuantReLU
+_BLOCK = _WEIGHTED, nn.BatchNorm1d, qnn.QuantReLU | qnn.QuantIdentity
 _AVERAGES = nn.AvgPool1d, qnn.QuantReLU
 
 
 def make_exact(network: nn.Module) -> None:
     """Rewrites ``network``, in evaluation mode, in place: a chain of weighted layers, each but the last followed by
-    batch normalisation and a rectified quantiser; in front of the last one there may be an average over a power of two
-    of samples and a rectified quantiser. Its logits are scaled by a constant.
+    batch normalisation and a quantiser, with residual sums between them; in front of the last one there may be an
+    average over a power of two of samples and a rectified quantiser. Its logits are scaled by a constant.
 
     Raises TrainingError for a chain of other layers.
     """
     blocks, averages, last = _parts(network)
     largest = 2 ** (_input_bits(network) - 1)  # of the codes that reach a layer
     gain: float | Tensor = 1.0  # of the values that reach a layer, over those of before; by channel after weights
-    for layer, normalisation, rectifier in blocks:
+    gains: dict[nn.Module, float] = {}  # of ranges, of which several quantisers may have the same
+    for layer, normalisation, quantiser in blocks:
         sums, weight_gain = _whole_codes(layer, largest, WEIGHT_SCALE)
         gain *= weight_gain
-        largest, activation_gain = _power_of_two_range(rectifier)
+        largest, activation_gain = _power_of_two_range(quantiser, gains)
         _scale(normalisation, activation_gain / gain, activation_gain)
         if not _shorten(normalisation, sums, largest.bit_length() + SPARE_BITS):
             _replace(network, normalisation, _ProductAndSum(normalisation, isinstance(layer, qnn.QuantConv1d)))
         gain = activation_gain
     if averages:
         average, rectifier = averages
-        largest, activation_gain = _power_of_two_range(rectifier)
+        largest, activation_gain = _power_of_two_range(rectifier, gains)
         _replace(network, average, _ScaledAverage(average, activation_gain / gain))
         gain = activation_gain
     _, weight_gain = _whole_codes(last, largest, _power_of_two(float(last.quant_weight().scale)))
@@ -65,7 +67,9 @@ def make_exact(network: nn.Module) -> None:
 
 def _parts(network: nn.Module) -> tuple[list[list[nn.Module]], list[nn.Module], nn.Module]:
     """The blocks of the chain, then the average and its quantiser or nothing, then the last layer."""
-    chain = [module for module in network.modules() if isinstance(module, (*_BLOCK, *_AVERAGES))]
+    # A residual sum's quantiser has the range of what the sum adds to.
+    done = {module.rectifier for module in network.modules() if isinstance(module, ResidualSum)}
+    chain = [m for m in network.modules() if isinstance(m, (*_BLOCK, *_AVERAGES)) and m not in done]
     count, more = divmod(len(chain) - 1, len(_BLOCK))
     kinds = *_BLOCK * count, *(_AVERAGES if more else ()), _WEIGHTED
     if len(kinds) != len(chain) or not all(map(isinstance, chain, kinds)):
@@ -92,14 +96,18 @@ def _whole_codes(layer: nn.Module, largest: int, after: float) -> tuple[Tensor, 
     return codes.abs().flatten(1).sum(1) * largest, (after / before).flatten()
 
 
-def _power_of_two_range(rectifier: nn.Module) -> tuple[int, float]:
-    """Makes the quantiser's scale a power of two; returns its largest code and the gain."""
-    largest = 2 ** int(rectifier.act_quant.bit_width()) - 1
-    before = float(rectifier.act_quant.scale().detach())
-    after = _power_of_two(before)
-    value = rectifier.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl.value
-    value.data.fill_(after * largest)
-    return largest, after / before
+def _power_of_two_range(quantiser: nn.Module, gains: dict[nn.Module, float]) -> tuple[int, float]:
+    """Makes the quantiser's scale a power of two, unless ``gains`` says that is done; returns its largest code and the
+    gain.
+    """
+    largest = 2 ** (int(quantiser.act_quant.bit_width()) - int(quantiser.act_quant.is_signed)) - 1
+    learned = range_of(quantiser)
+    if learned not in gains:
+        before = float(quantiser.act_quant.scale().detach())
+        after = _power_of_two(before)
+        learned.value.data.fill_(after * largest)
+        gains[learned] = after / before
+    return largest, gains[learned]
 
 
 def _scale(normalisation: nn.Module, factor_gain: Tensor, offset_gain: float) -> None:

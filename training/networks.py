@@ -7,12 +7,14 @@ of 1024 samples (T. O'Shea, T. Roy, T. Clancy, "Over-the-Air Deep Learning Based
 Classification", IEEE JSTSP 2018, with the challenge's quantisers).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import brevitas.nn as qnn
 import torch
 from brevitas.inject.enum import ScalingImplType
 from brevitas.quant import (
+    Int8ActPerTensorFloat,
     Int8ActPerTensorFloatMinMaxInit,
     Int8WeightPerChannelFloat,
     Int8WeightPerTensorFloat,
@@ -91,21 +93,59 @@ def _relu(width: int | None) -> nn.Module:
     return qnn.QuantReLU(act_quant=quantiser, bit_width=width, collect_stats_steps=STATISTICS_STEPS)
 
 
+def range_of(quantiser: nn.Module) -> nn.Module:
+    """What holds the learned range of a QuantReLU or QuantIdentity, as ``value``."""
+    return quantiser.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl
+
+
+def _share_range(quantiser: nn.Module, other: nn.Module) -> None:
+    quantiser.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl = range_of(other)
+
+
 @dataclass(frozen=True)
 class Step:
-    """A convolution with batch normalisation and ReLU, which leaves every ``stride``-th sample, or pools pairs."""
+    """A convolution with batch normalisation and ReLU, which leaves every ``stride``-th sample, or pools pairs.
+
+    ``depthwise``: each filter sees only the channel of its own number, of which there are as many.
+    """
 
     filters: int
     kernel: int
     stride: int = 1
     pool: bool = False
+    depthwise: bool = False
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Steps of the same shape in and out; what they are given is added to what they make before the last ReLU.
+
+    K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
+    """
+
+    steps: tuple[Step, ...]
+
+
+class ResidualSum(nn.Module):
+    """What ``body`` makes of its input, plus that input, rectified.
+
+    Both summands and the sum are multiples of one scale, so that the sum is one of integers and nothing that is not
+    quantised reaches a layer: published networks of this kind paid for that at 32 bits.
+    """
+
+    def __init__(self, body: nn.Sequential, rectifier: nn.Module) -> None:
+        super().__init__()
+        self.body, self.rectifier = body, rectifier
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.rectifier(self.body(values) + values)
 
 
 class Chain(nn.Module):
     """Convolutions, then linear layers: frames (N, 2, 1024) float32 to logits (N, classes) float32.
 
     A family has ``hidden_layers`` linear layers before the one that gives the logits. They take all samples of the last
-    convolution, or their averages over the frame where ``averages`` is set.
+    convolution, or of each of its channels one number a frame, as ``summary`` says: "average" or "largest".
 
     The pooling stands before the ReLU quantiser: both are non-decreasing, so the result is the same
     as in the published order, with half the values to quantise.
@@ -119,10 +159,10 @@ class Chain(nn.Module):
     """
 
     hidden_layers = 2
-    averages = False
+    summary = "all"
 
     @staticmethod
-    def steps(filters: int) -> list[Step]:
+    def steps(filters: int) -> list[Step | Residual]:
         """The convolutions of a family, in order."""
         raise NotImplementedError
 
@@ -138,23 +178,26 @@ class Chain(nn.Module):
     ) -> None:
         super().__init__()
         self.images = images
+        self.scales = Int8WeightPerChannelFloat if scale_per_filter else Int8WeightPerTensorFloat
         steps = self.steps(filters)
-        scales = Int8WeightPerChannelFloat if scale_per_filter else Int8WeightPerTensorFloat
-        layers = len(steps) + self.hidden_layers
-        widths = bits.by_layer("weight", layers + 1)
+        convolutions = sum(len(step.steps) if isinstance(step, Residual) else 1 for step in steps)
+        layers = convolutions + self.hidden_layers
+        widths = iter(bits.by_layer("weight", layers + 1))
         activations = iter(bits.by_layer("activation", layers))
         self.input_quantiser = _input_quantiser(bits.input, input_range)
         features: list[nn.Module] = []
         channels, samples = 2, FRAME
-        for step, width in zip(steps, widths, strict=False):
-            features += [self._convolution(channels, step, _weight_options(width, scales))]
-            features += [self._normalisation(step.filters), *self._pool(step), _relu(next(activations))]
+        for step in steps:
+            if isinstance(step, Residual):
+                features.append(self._residual(channels, step, widths, activations, features[-1]))
+                continue
+            features += [*self._convolved(channels, step, next(widths)), _relu(next(activations))]
             channels, samples = step.filters, samples // step.stride // (2 if step.pool else 1)
-        if self.averages:
-            features += [self._average(samples), _relu(None if bits.is_float else AVERAGE_BITS)]
+        if self.summary != "all":
+            features += self._summarised(samples, bits)
             samples = 1
         self.features = nn.Sequential(*features)
-        weights = iter([_weight_options(width) for width in widths[len(steps) :]])
+        weights = (_weight_options(width) for width in widths)
         inputs = channels * samples
         head: list[nn.Module] = [nn.Flatten()]
         for _ in range(self.hidden_layers):
@@ -164,19 +207,59 @@ class Chain(nn.Module):
         head.append(qnn.QuantLinear(inputs, classes, bias=True, bias_quant=None, **next(weights)))
         self.head = nn.Sequential(*head)
 
+    def _convolved(self, inputs: int, step: Step, width: int | None) -> list[nn.Module]:
+        """A step without its ReLU."""
+        convolution = self._convolution(inputs, step, _weight_options(width, self.scales))
+        return [convolution, self._normalisation(step.filters), *self._pool(step)]
+
     def _convolution(self, inputs: int, step: Step, weights: dict) -> nn.Module:
         margin = step.kernel // 2
+        options = {"bias": False, "groups": inputs if step.depthwise else 1, **weights}
         if self.images:
             shape = {"kernel_size": (1, step.kernel), "stride": (1, step.stride), "padding": (0, margin)}
-            return qnn.QuantConv2d(inputs, step.filters, bias=False, **shape, **weights)
+            return qnn.QuantConv2d(inputs, step.filters, **shape, **options)
         shape = {"kernel_size": step.kernel, "stride": step.stride, "padding": margin}
-        return qnn.QuantConv1d(inputs, step.filters, bias=False, **shape, **weights)
+        return qnn.QuantConv1d(inputs, step.filters, **shape, **options)
+
+    def _residual(
+        self,
+        channels: int,
+        residual: Residual,
+        widths: Iterator[int | None],
+        activations: Iterator[int | None],
+        before: nn.Module,
+    ) -> ResidualSum:
+        """``before`` makes what the residual steps are given; the sum has its range and its width."""
+        body: list[nn.Module] = []
+        for step in residual.steps:
+            width = next(activations)
+            body += [*self._convolved(channels, step, next(widths)), _relu(width)]
+            channels = step.filters
+        rectifier = body[-1]
+        if width is None:
+            body[-1] = nn.Identity()
+            return ResidualSum(nn.Sequential(*body), rectifier)
+        before = before.rectifier if isinstance(before, ResidualSum) else before
+        if width != int(before.act_quant.bit_width()):
+            raise TrainingError(f"a residual sum of {width} bits adds to a tensor of other bits; give both the same.")
+        # One more for the sign: what is subtracted may be as large as what is there.
+        signed = Int8ActPerTensorFloat.let(int_quant=FusedIntQuant, narrow_range=True)
+        body[-1] = qnn.QuantIdentity(act_quant=signed, bit_width=width + 1)
+        for quantiser in (body[-1], rectifier):
+            _share_range(quantiser, before)
+        return ResidualSum(nn.Sequential(*body), rectifier)
 
     def _normalisation(self, channels: int) -> nn.Module:
         return nn.BatchNorm2d(channels) if self.images else nn.BatchNorm1d(channels)
 
-    def _average(self, samples: int) -> nn.Module:
-        return nn.AvgPool2d((1, samples)) if self.images else nn.AvgPool1d(samples)
+    def _summarised(self, samples: int, bits: Bits) -> list[nn.Module]:
+        size = (1, samples) if self.images else samples
+        if self.summary == "largest":
+            return [nn.MaxPool2d(size) if self.images else nn.MaxPool1d(size)]
+        return [
+            nn.AvgPool2d(size) if self.images else nn.AvgPool1d(size),
+            _relu(None if bits.is_float else AVERAGE_BITS),
+        ]
 
     def _pool(self, step: Step) -> list[nn.Module]:
         if not step.pool:
@@ -218,7 +301,7 @@ class AllConvolutional(Chain):
     """
 
     hidden_layers = 0
-    averages = True
+    summary = "average"
 
     @staticmethod
     def steps(filters: int) -> list[Step]:
@@ -226,12 +309,44 @@ class AllConvolutional(Chain):
         return [Step(filters, 9, stride=2), *(Step(width, 5, stride=2) for width in widths)]
 
 
-NETWORKS = {"vgg10": Vgg10, "strided": Strided, "all_convolutional": AllConvolutional}
+def _separable(inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[Step, Step]:
+    return Step(inputs, kernel, stride, depthwise=True), Step(outputs, 1)
+
+
+class Separable(Chain):
+    """Depthwise-separable convolutions with long first kernels, residual where they keep the shape.
+
+    The shape of BacalhauNet, the challenge's cheapest entry: a depthwise convolution sees along time, the one of kernel
+    1 behind it across channels, and the largest of a frame's samples goes to a single linear layer. Its sums were not
+    quantised; these are.
+    """
+
+    hidden_layers = 0
+    summary = "largest"
+
+    @staticmethod
+    def steps(filters: int) -> list[Step | Residual]:
+        return [
+            *_separable(2, filters, 27, stride=2),
+            Residual(_separable(filters, filters, 21)),
+            *_separable(filters, 2 * filters, 15, stride=2),
+            Residual(_separable(2 * filters, 2 * filters, 9)),
+            *_separable(2 * filters, 2 * filters, 9, stride=2),
+        ]
+
+
+NETWORKS = {
+    "vgg10": Vgg10,
+    "strided": Strided,
+    "all_convolutional": AllConvolutional,
+    "separable": Separable,
+}
 _CHAIN_OPTIONS = ("filters", "hidden", "input_range", "scale_per_filter")
 NETWORK_OPTIONS = {
     "vgg10": _CHAIN_OPTIONS,
     "strided": _CHAIN_OPTIONS,
     "all_convolutional": ("filters", "input_range", "scale_per_filter"),
+    "separable": ("filters", "input_range", "scale_per_filter"),
 }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from brevitas.nn import QuantReLU
 from gnuradio.amc import load_model
 from qonnx.core.modelwrapper import ModelWrapper
 
@@ -21,7 +22,16 @@ from training.config import read_run, run_from_mapping
 from training.cost import cost
 from training.errors import TrainingError
 from training.exact import make_exact
-from training.networks import NETWORKS, AllConvolutional, Bits, Strided, Vgg10, one_dimensional
+from training.networks import (
+    NETWORKS,
+    AllConvolutional,
+    Bits,
+    ResidualSum,
+    Separable,
+    Strided,
+    Vgg10,
+    one_dimensional,
+)
 from training.prune import prune
 from training.signals import CLASSES
 from training.train import Trainer, read_checkpoint, train
@@ -87,6 +97,34 @@ def test_every_layer_may_have_its_own_bits(tmp_path):
         Vgg10(24, Bits(8, (4, 4, 4), 4))
 
 
+def test_a_residual_sum_is_one_of_integers_of_one_scale():
+    network = _learned(Bits(4, 4, 4), Separable, filters=8)
+    residual = network.features[6]
+    with torch.inference_mode():
+        given = network.features[:6](network.input_quantiser(torch.randn(8, 2, 1024)))
+        step = residual.rectifier.act_quant.scale()
+        before, added = torch.round(given / step), torch.round(residual.body(given) / step)
+        expected = (before + added).clamp(0, 15)
+        torch.testing.assert_close(residual(given), expected * step, rtol=0, atol=1e-6)
+    assert before.min() == 0 and added.min() < 0 < added.max() <= 15
+    with pytest.raises(TrainingError, match="a residual sum of 5 bits adds to a tensor of other bits"):
+        Separable(24, Bits(4, 4, (4, 4, 4, 5, 4, 4, 4, 4, 4, 4)))
+
+
+def test_no_tensor_of_a_residual_network_costs_32_bits(tmp_path):
+    from brevitas.export import export_qonnx
+
+    network = _learned(Bits(8, 4, 5), Separable, filters=8)
+    path = tmp_path / "separable.qonnx.onnx"
+    export_qonnx(network, args=torch.zeros(1, 2, 1024), export_path=str(path))
+    result = cost(path)  # which refuses what is billed at 32 bits
+    weights = [27 * 2, 2 * 8, 21 * 8, 8 * 8, 15 * 8, 8 * 16, 9 * 16, 16 * 16, 9 * 16, 16 * 16, 16 * 24]
+    samples = [512, 512, 512, 512, 256, 256, 256, 256, 128, 128, 1]
+    arriving = [8, *[5] * 10]
+    assert [layer["macs"] for layer in result["layers"]] == [w * n for w, n in zip(weights, samples, strict=True)]
+    assert result["dense_bit_ops"] == sum(w * n * 4 * b for w, n, b in zip(weights, samples, arriving, strict=True))
+
+
 def test_pooling_before_the_quantiser_is_the_same_function():
     from training.networks import _relu
 
@@ -117,6 +155,7 @@ def _learned(bits, kind=Vgg10, **options):
         (Vgg10, Bits(8, (8, 7, 6, 5, 4, 3, 2, 4, 4, 8), 5)),
         (AllConvolutional, Bits(4, 4, 4)),
         (AllConvolutional, Bits(8, 8, 8)),
+        (Separable, Bits(4, 4, 4)),
     ],
 )
 def test_an_exact_network_is_the_one_before(kind, bits, scale_per_filter):
@@ -134,8 +173,9 @@ def test_an_exact_network_is_the_one_before(kind, bits, scale_per_filter):
                     codes.append(torch.round(layer.quant_weight().value / step))
                 assert torch.equal(*codes)
             first, other = one(first), its_form(other)
-            if "ReLU" in type(one).__name__:
-                steps = [unit.act_quant.scale() for unit in (one, its_form)]
+            if isinstance(one, QuantReLU | ResidualSum):
+                units = (getattr(unit, "rectifier", unit) for unit in (one, its_form))
+                steps = [unit.act_quant.scale() for unit in units]
                 assert float(steps[1]) == 2.0 ** round(float(torch.log2(steps[1])))
                 codes = torch.round(first / steps[0]), torch.round(other / steps[1])
                 assert (codes[0] - codes[1]).abs().max() <= 1
@@ -165,6 +205,8 @@ def test_an_exact_network_does_not_care_in_which_order_it_adds():
         (Strided, Bits(8, 4, 5), True),
         (AllConvolutional, Bits(4, 4, 4), True),
         (AllConvolutional, Bits(8, 8, 8), False),
+        (Separable, Bits(4, 4, 4), True),
+        (Separable, Bits(8, 6, 6), False),
     ],
 )
 def test_an_exact_network_is_the_same_in_another_runtime(kind, bits, scale_per_filter, tmp_path):
@@ -186,7 +228,15 @@ def test_an_exact_network_is_the_same_in_another_runtime(kind, bits, scale_per_f
 
 @pytest.mark.parametrize(
     ("kind", "place"),
-    [(Vgg10, 0), (Vgg10, 1), (Vgg10, 3), (AllConvolutional, 1), (AllConvolutional, 15), (AllConvolutional, 16)],
+    [
+        (Vgg10, 0),
+        (Vgg10, 1),
+        (Vgg10, 3),
+        (AllConvolutional, 1),
+        (AllConvolutional, 15),
+        (AllConvolutional, 16),
+        (Separable, 2),
+    ],
 )
 def test_other_layers_are_not_made_exact(kind, place):
     network = _learned(Bits(4, 4, 4), kind, filters=4, hidden=8)
