@@ -74,7 +74,8 @@ struct Logits {
 };
 
 // Layers, each of which makes a tensor of tensors that were made before; those that are linear stand at the end, in a
-// chain, and the logits are made of the last tensor. Whatever does not fit is a std::invalid_argument when it is added; Run cannot fail but for memory.
+// chain, and the logits are made of the last tensor. Whatever does not fit is a std::invalid_argument when it is added;
+// Run cannot fail but for memory.
 class Network {
    public:
     // code = clip(round-half-even(value / scale), low, high) - low
