@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The float32 counterpart of a quantised model file, and the windows that both are given."""
 
+import json
 import warnings
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from gnuradio.amc.errors import AmcError
+from torch import nn
 
-from training.networks import Vgg10
+from training.config import run_from_mapping
+from training.errors import TrainingError
+from training.networks import Bits
 from training.signals import CLASSES, FRAME, PRESETS, generate
+from training.train import build_network
 
 PRESET = "simulation"
 WINDOWS_PER_CLASS = 8
@@ -25,27 +29,8 @@ def example_windows() -> np.ndarray:
     return (frames[:, 0] + 1j * frames[:, 1]).astype(np.complex64)
 
 
-def layer_sizes(path: Path) -> list[tuple[int, ...]]:
-    """Shape of the weights of each convolution and linear layer of an ONNX file, in order."""
-    graph = onnx.load(path).graph
-    shapes = {item.name: tuple(item.dims) for item in graph.initializer}
-    producers = {name: node for node in graph.node for name in node.output}
-    sizes = []
-    for node in graph.node:
-        if node.op_type in ("Conv", "Gemm", "MatMul"):
-            name = node.input[1]
-            while name not in shapes and name in producers:  # through the weights' quantisers
-                name = producers[name].input[0]
-            # Exporters store a linear layer either way round.
-            size = shapes.get(name, ())
-            sizes.append(size if node.op_type == "Conv" else tuple(sorted(size)))
-    return sizes
-
-
-def write_float32(path: Path, classes: int, filters: int, hidden: int) -> Vgg10:
-    """Writes a float32 VGG10 of these sizes with random weights as ONNX and returns it."""
-    torch.manual_seed(1)
-    network = Vgg10(classes, filters=filters, hidden=hidden).eval()
+def write_float32(network: nn.Module, path: Path) -> None:
+    """Writes a float32 network as ONNX."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own age
         torch.onnx.export(
@@ -58,17 +43,20 @@ def write_float32(path: Path, classes: int, filters: int, hidden: int) -> Vgg10:
             output_names=["logits"],
             dynamic_axes={"iq": {0: "N"}, "logits": {0: "N"}},
         )
+
+
+def write_counterpart(model: Path, path: Path) -> nn.Module:
+    """Writes the float32 network of the family and the sizes that the card of ``model`` names, with random weights, and
+    returns it; raises AmcError where there is no card.
+    """
+    card = model.with_suffix(".json")
+    try:
+        run = run_from_mapping(json.loads(card.read_text())["recipe"])
+    except (OSError, ValueError, KeyError, TypeError, TrainingError):
+        raise AmcError(
+            f"the model {model} has no card {card.name} beside it that says which network it is; give one that has."
+        ) from None
+    torch.manual_seed(1)
+    network = build_network(run, Bits(), images=False).eval()
+    write_float32(network, path)
     return network
-
-
-def write_counterpart(model: Path, path: Path) -> Vgg10:
-    """Writes the float32 network of the same layers as ``model``; raises AmcError where that is no VGG10."""
-    sizes = layer_sizes(model)
-    if len(sizes) == 10 and all(sizes):
-        filters = sizes[0][0]
-        hidden = int(np.prod(sizes[7])) // (filters * FRAME // 2**7)
-        classes = int(np.prod(sizes[9])) // max(hidden, 1)
-        network = write_float32(path, max(classes, 1), filters, max(hidden, 1))
-        if layer_sizes(path) == sizes:
-            return network
-    raise AmcError(f"the model {model} is not a VGG10, so it has no float32 counterpart here; give one that is.")

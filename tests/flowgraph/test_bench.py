@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.helpers.tiny_models import write_model
+from tests.helpers.tiny_runs import CONFIG
 
 pytest.importorskip("brevitas", reason="the benchmarks compare with a network of the training package")
 
@@ -17,17 +19,16 @@ from tests.bench.measure import TINY  # noqa: E402
 from tests.bench.openvino_runtime import INSTALLED  # noqa: E402
 from tests.bench.released import CARDS  # noqa: E402
 
-CLASSES = 24
-
 
 @pytest.fixture
 def small_vgg10(tmp_path):
     import onnx
 
-    path = tmp_path / "small.onnx"
-    networks.write_float32(path, CLASSES, filters=2, hidden=4)
+    path, recipe = tmp_path / "small.onnx", yaml.safe_load(CONFIG) | {"network_options": {"filters": 2, "hidden": 4}}
+    path.with_suffix(".json").write_text(json.dumps({"recipe": recipe}))
+    networks.write_counterpart(path, path)
     model = onnx.load(path)
-    names = json.dumps([f"class {index}" for index in range(CLASSES)])
+    names = json.dumps([f"class {index}" for index in range(24)])
     onnx.helper.set_model_props(model, {"amc.classes": names, "amc.normalise": "unit_power"})
     onnx.save(model, path)
     return path
@@ -73,10 +74,10 @@ def test_a_run_reports_every_figure(small_vgg10, tmp_path, capfd):
     )
 
 
-def test_another_network_than_a_vgg10_is_refused_in_a_sentence(tmp_path, capfd):
+def test_a_network_without_a_card_is_refused_in_a_sentence(tmp_path, capfd):
     model, target = write_model(tmp_path / "linear.onnx"), tmp_path / "bench.json"
     assert main(["--tiny", "--model", str(model), "--json", str(target)]) == 1
-    assert "linear.onnx is not a VGG10" in capfd.readouterr().err
+    assert "linear.onnx has no card linear.json beside it" in capfd.readouterr().err
     assert list(tmp_path.iterdir()) == [model]
 
 
