@@ -64,7 +64,8 @@ class Batch {
                     static_cast<size_t>(frames.shape(1)) == length,
                 "frames with divisors must be complex64 of the shape (N, " + std::to_string(length) + ")");
         const bool is_aligned = py::detail::check_flags(frames.ptr(), py::detail::npy_api::NPY_ARRAY_ALIGNED_);
-        Require(is_aligned && (length == 1 || frames.strides(1) == sizeof(Sample)),
+        // numpy gives an array without frames any strides.
+        Require(is_aligned && (length == 1 || frames.shape(0) == 0 || frames.strides(1) == sizeof(Sample)),
                 "the samples of a frame must lie side by side, aligned");
         Require(divisors.ndim() == 1 && divisors.shape(0) == frames.shape(0), "there must be one divisor for each frame");
         const auto is_usable = [](float divisor) { return divisor > 0 && divisor <= std::numeric_limits<float>::max(); };

@@ -8,7 +8,7 @@ import pytest
 from gnuradio.amc import Pipeline, load_model
 from gnuradio.amc.normalise import KINDS, divide, normalise
 from gnuradio.amc.pipeline import Windows
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.helpers.tiny_models import write_model
@@ -65,3 +65,19 @@ def test_windows_keep_nothing_in_memory_of_what_lies_between_them(model, hop):
     while memory.base is not None:
         memory = memory.base
     assert memory.nbytes == 3 * 1024 * 8
+
+
+@pytest.fixture(scope="module")
+def runtimes():
+    return [load_model("vgg10-w4a4-imp10", runtime=name) for name in ("native", "onnxruntime")]
+
+
+@given(levels=st.lists(st.sampled_from([0.0, np.nan, 0.1, 1.0]), min_size=1, max_size=6))
+@example(levels=[0.0])
+@example(levels=[np.nan, 0.0])
+def test_both_runtimes_take_what_passes_the_gate_be_it_nothing(runtimes, levels):
+    rng = np.random.default_rng(len(levels))
+    samples = np.repeat(np.array(levels), 1024) * rng.normal(size=1024 * len(levels))
+    ours, theirs = (Pipeline(runtime).push(samples.astype(np.complex64)) for runtime in runtimes)
+    assert [result.sample_start for result in ours] == [1024 * n for n, level in enumerate(levels) if level > 0]
+    assert [(one.label, one.confidence) for one in ours] == [(one.label, one.confidence) for one in theirs]
