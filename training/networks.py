@@ -33,6 +33,10 @@ AVERAGE_BITS = 8
 # the whole rest of a step on a CPU, and ten batches settle it.
 STATISTICS_STEPS = 10
 
+# Of the normalisations' running mean and variance. Batches differ so much in their classes that with torch's 0.1 they
+# cost a pruned 4-bit network 2.4 % of its accuracy.
+STATISTICS_MOMENTUM = 0.01
+
 
 @dataclass(frozen=True)
 class Bits:
@@ -201,7 +205,10 @@ class Chain(nn.Module):
         inputs = channels * samples
         head: list[nn.Module] = [nn.Flatten()]
         for _ in range(self.hidden_layers):
-            head += [qnn.QuantLinear(inputs, hidden, bias=False, **next(weights)), nn.BatchNorm1d(hidden)]
+            head += [
+                qnn.QuantLinear(inputs, hidden, bias=False, **next(weights)),
+                nn.BatchNorm1d(hidden, momentum=STATISTICS_MOMENTUM),
+            ]
             head.append(_relu(next(activations)))
             inputs = hidden
         head.append(qnn.QuantLinear(inputs, classes, bias=True, bias_quant=None, **next(weights)))
@@ -250,7 +257,8 @@ class Chain(nn.Module):
         return ResidualSum(nn.Sequential(*body), rectifier)
 
     def _normalisation(self, channels: int) -> nn.Module:
-        return nn.BatchNorm2d(channels) if self.images else nn.BatchNorm1d(channels)
+        kind = nn.BatchNorm2d if self.images else nn.BatchNorm1d
+        return kind(channels, momentum=STATISTICS_MOMENTUM)
 
     def _summarised(self, samples: int, bits: Bits) -> list[nn.Module]:
         size = (1, samples) if self.images else samples
