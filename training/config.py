@@ -50,6 +50,25 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Gradual:
+    """Pruning a little before every epoch of a stage, to the cost score ``cost``, over the first ``share`` of it.
+
+    What is above that cost falls with the third power of what is left of them (M. Zhu, S. Gupta, "To prune, or not to
+    prune", 2017, equation 1). The weights go that are worth least by ``ranking`` (ranking.py) for what they cost.
+    """
+
+    cost: float
+    share: float = 0.6
+    ranking: str = "layer_adaptive"
+
+    def __post_init__(self) -> None:
+        _check_above_zero("gradual", cost=self.cost)
+        if not 0 < self.share <= 1:
+            raise TrainingError(f"the share of gradual is {self.share}; it must lie above 0 and be at most 1.")
+        _check_choice("the ranking", self.ranking, RANKINGS)
+
+
+@dataclass(frozen=True)
 class Stage:
     """Training with one choice of bit widths, the learning rate falling from ``rate`` to zero on a cosine.
 
@@ -61,9 +80,12 @@ class Stage:
     rate: float
     bits: Bits = Bits()
     sources: tuple[Source, ...] = ()
+    gradual: Gradual | None = None
 
     def __post_init__(self) -> None:
         _check_above_zero("the stage " + self.name, frames=self.frames, rate=self.rate)
+        if self.gradual and self.bits.is_float:
+            raise TrainingError(f"the stage {self.name} prunes to a cost, which a float network has not; give it bits.")
 
 
 @dataclass(frozen=True)
@@ -134,8 +156,8 @@ class Run:
 
     ``start`` names another run, whose trained network this one begins with, ``teacher`` one to learn from. ``data`` is
     the path of RadioML 2018.01A, or of a file like it: the sources of preset ``radioml2018`` are then read from it
-    instead of generated. Training goes round ``distinct_frames``, the same ones again and again, and a teacher is asked
-    once of each.
+    instead of generated. Training goes round ``distinct_frames``, the same ones again and again, which are made once
+    and kept in memory, 4 KiB each, with what a teacher says of them.
     """
 
     name: str

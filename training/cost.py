@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Inference cost of a QONNX file by the rules of the challenge ITU-ML5G-PS-007 (2021)."""
+"""Inference cost by the rules of the challenge ITU-ML5G-PS-007 (2021): of a QONNX file, and of a network's weights."""
 
 from pathlib import Path
 
+import torch
 from qonnx.core.datatype import DataType
 from qonnx.util.inference_cost import inference_cost
 
 from .errors import TrainingError
+from .networks import Chain, prunable_weights
+from .signals import FRAME
 
 BASELINE_BIT_OPERATIONS = 807_699_904  # VGG10 at 8 bits with its own zero weights discounted
 BASELINE_WEIGHT_BITS = 1_244_936
+
+
+def _score(bit_operations: float, weight_bits: float) -> float:
+    return 0.5 * bit_operations / BASELINE_BIT_OPERATIONS + 0.5 * weight_bits / BASELINE_WEIGHT_BITS
 
 
 def _layer(name: str, entry: dict, dense: dict) -> dict:
@@ -60,6 +67,30 @@ def cost(path: Path) -> dict:
         "sparsity": round(1 - nonzero / weights, 6),
         "dense_bit_ops": round(dense["total_cost"]["total_bops"]),
         "dense_weight_bits": round(dense["total_cost"]["total_mem_w_bits"]),
-        "score": round(0.5 * bit_operations / BASELINE_BIT_OPERATIONS + 0.5 * weight_bits / BASELINE_WEIGHT_BITS, 6),
+        "score": round(_score(bit_operations, weight_bits), 6),
         "layers": layers,
     }
+
+
+def weight_costs(network: Chain) -> dict[str, float]:
+    """Cost score of one weight by layer name; the sum over a network's weights that are not zero is its score.
+
+    Raises TrainingError for a float network, which has none.
+    """
+    if network.bits.is_float:
+        raise TrainingError("a float network has no cost; give its stage bits.")
+    products: dict[str, int] = {}
+    layers = {name: network.get_submodule(name) for name in prunable_weights(network)}
+    handles = [
+        # A weight takes part in every output of its own filter.
+        layer.register_forward_hook(lambda _, __, output, name=name: products.update({name: output[0, 0].numel()}))
+        for name, layer in layers.items()
+    ]
+    was_training = network.training
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, 2, FRAME, device=next(network.parameters()).device))
+    network.train(was_training)
+    for handle in handles:
+        handle.remove()
+    widths = zip(layers, network.weight_widths, network.input_widths, strict=True)
+    return {name: _score(products[name] * weight * value, weight) for name, weight, value in widths}

@@ -157,6 +157,8 @@ class Chain(nn.Module):
     ``scale_per_filter`` gives each filter of a convolution a weight scale of its own, as the batch normalisation takes
     it in; the baseline has one a layer. Linear layers always do: onnxruntime rounds the inputs of others once more.
 
+    ``weight_widths`` and ``input_widths`` are the bit widths of each layer's weights and of what they multiply.
+
     ``images`` runs the convolutions on (N, channels, 1, samples) in channels-last memory: the same
     function, about twice as fast to train on a CPU. ``one_dimensional`` turns the weights of such a
     network into those of the exported form.
@@ -186,8 +188,13 @@ class Chain(nn.Module):
         steps = self.steps(filters)
         convolutions = sum(len(step.steps) if isinstance(step, Residual) else 1 for step in steps)
         layers = convolutions + self.hidden_layers
-        widths = iter(bits.by_layer("weight", layers + 1))
-        activations = iter(bits.by_layer("activation", layers))
+        self.bits = bits
+        self.weight_widths = bits.by_layer("weight", layers + 1)
+        activation_widths = bits.by_layer("activation", layers)
+        self.input_widths = [bits.input, *activation_widths]
+        if self.summary == "average":
+            self.input_widths[convolutions] = AVERAGE_BITS
+        widths, activations = iter(self.weight_widths), iter(activation_widths)
         self.input_quantiser = _input_quantiser(bits.input, input_range)
         features: list[nn.Module] = []
         channels, samples = 2, FRAME

@@ -1,66 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Iterative magnitude pruning: which weights go, and the rounds of pruning and training that a policy leads."""
+"""Iterative magnitude pruning: the rounds of pruning and training that a policy leads."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from .config import Pruning, Run, Stage
 from .errors import TrainingError
+from .masks import smaller_masks
 from .networks import Bits, prunable_weights
 from .policies import POLICIES
-from .ranking import RANKINGS
 from .train import Trainer, features_only, read_checkpoint, trained_checkpoint
-
-
-def _group_size(weight: Tensor, group: int) -> int:
-    """A layer with fewer inputs than ``group`` has one group a tap; raises TrainingError if groups do not fit."""
-    inputs = weight.shape[1]
-    size = min(group, inputs)
-    if inputs % size:
-        raise TrainingError(f"a layer of {inputs} inputs has no whole groups of {group}; choose another group.")
-    return size
-
-
-def _grouped(values: Tensor, size: int) -> Tensor:
-    """Weights (outputs, inputs, taps...) as (outputs, inputs / size, size, taps): groups of inputs of one tap."""
-    outputs, inputs = values.shape[:2]
-    return values.reshape(outputs, inputs // size, size, -1)
-
-
-def smaller_masks(
-    weights: dict[str, Tensor], masks: dict[str, Tensor], share: float, group: int = 1, ranking: str = "magnitude"
-) -> dict[str, Tensor]:
-    """Masks of the weights that stay when the ``share`` of all remaining ones that are smallest go.
-
-    Layers are compared with each other as ``ranking`` says. Of ``group`` above one, groups are ranked by the mean
-    magnitude of their members, and go as a whole. ``masks`` may lack layers: nothing of those is pruned yet.
-    """
-    with torch.no_grad():
-        sizes = {name: _group_size(weight, group) for name, weight in weights.items()}
-        before = {name: masks.get(name, torch.ones_like(weight, dtype=torch.bool)) for name, weight in weights.items()}
-        left = {name: _grouped(mask, sizes[name]).any(2) for name, mask in before.items()}
-        means = {name: _grouped(weight.abs(), sizes[name]).mean(2) for name, weight in weights.items()}
-        ranks = {name: torch.zeros_like(mean) for name, mean in means.items()}
-        for name, mean in means.items():
-            ranks[name][left[name]] = RANKINGS[ranking](mean[left[name]])
-        remaining, order = torch.cat([ranks[name][left[name]] for name in weights]).sort()
-        members = torch.cat(
-            [torch.full_like(ranks[name][left[name]], size, dtype=torch.long) for name, size in sizes.items()]
-        )
-        if len(remaining) == 0:
-            raise TrainingError("there is no weight left to prune; set fewer rounds, or a smaller share.")
-        # From the smallest on, until the share of the weights is reached.
-        gone = members[order].cumsum(0)
-        limit = remaining[int((gone < round(share * int(gone[-1]))).sum())]
-        staying = {name: left[name] & (ranks[name] > limit) for name in weights}
-        return {
-            name: flags.unsqueeze(2).expand(-1, -1, sizes[name], -1).reshape(weights[name].shape).clone()
-            for name, flags in staying.items()
-        }
 
 
 @dataclass

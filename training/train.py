@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from .batches import OUTLIER, Batches, validation_frames
-from .config import Run, Source, Stage, run_from_mapping
+from .config import Gradual, Run, Source, Stage, run_from_mapping
+from .cost import weight_costs
 from .errors import TrainingError
 from .files import make_folder, replacing
+from .masks import masks_within_cost
 from .networks import NETWORKS, STATISTICS_STEPS, Bits, output_layer, prunable_weights
 from .workers import Workers
 
@@ -99,7 +101,7 @@ class Trainer:
         self.network: nn.Module | None = None
         self.bits = Bits()
         self.teacher = self._load_teacher() if run.teacher else None
-        self._answers: dict[tuple, Tensor] = {}  # of the teacher, where its frames come again
+        self._lessons: dict[tuple, tuple[Tensor | None, ...]] = {}  # those that come again
         self.validation = validation_frames(run, self.device)
 
     def load_network(self, bits: Bits, state: dict[str, Tensor] | None) -> None:
@@ -173,6 +175,14 @@ class Trainer:
             for name, mask in self.masks.items():
                 weights[name].mul_(mask)
 
+    def _prune(self, rules: Gradual, progress: float) -> None:
+        """Prunes to the cost that is due when the share ``progress`` of a stage is done."""
+        weights, costs = prunable_weights(self.network), weight_costs(self.network)
+        dense = sum(costs[name] * weight.numel() for name, weight in weights.items())
+        due = rules.cost + (dense - rules.cost) * max(0.0, 1 - progress / rules.share) ** 3
+        self.masks = masks_within_cost(weights, self.masks, costs, due, rules.ranking)
+        self.apply_masks()
+
     @property
     def share_left(self) -> float:
         if not self.masks:
@@ -197,6 +207,8 @@ class Trainer:
         scheduler = _plateau_scheduler(optimiser, plateau)
         with self._progress(stage.name, total, done) as tell:
             while done < total:
+                if stage.gradual:
+                    self._prune(stage.gradual, done / total)
                 self.network.train()
                 losses = []
                 for _ in range(min(per_epoch, total - done)):
@@ -235,15 +247,11 @@ class Trainer:
                 }
 
     def _step(self, optimiser: torch.optim.Optimizer, sources: tuple[Source, ...]) -> Tensor:
-        number = self.batches_seen
-        if self.run.distinct_frames:
-            number %= math.ceil(self.run.distinct_frames / self.run.batch)
-        frames, classes = self.batches.batch(sources, number)
+        frames, classes, taught = self._lesson(sources, self.batches_seen)
         self.batches_seen += 1
         with mixed_precision(self.device):
             logits = self.network(frames)
-        targets = self._targets(classes, self._ask_teacher(frames, (sources, number)))
-        loss = nn.functional.cross_entropy(logits.float(), targets)
+        loss = nn.functional.cross_entropy(logits.float(), self._targets(classes, taught))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.workers.average_gradients(self.network)
@@ -251,19 +259,25 @@ class Trainer:
         self.apply_masks()
         return loss.detach()
 
-    def _ask_teacher(self, frames: Tensor, batch: tuple) -> Tensor | None:
-        """The teacher's probabilities float32 (N, classes) of the frames of ``batch``; None without a teacher."""
+    def _lesson(self, sources: tuple[Source, ...], number: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Frames and classes of a batch, and the teacher's probabilities float32 (N, classes) or None."""
+        if not self.run.distinct_frames:
+            frames, classes = self.batches.batch(sources, number)
+            return frames, classes, self._ask_teacher(frames)
+        number %= math.ceil(self.run.distinct_frames / self.run.batch)
+        if (sources, number) not in self._lessons:
+            frames, classes = self.batches.batch(sources, number)
+            taught = self._ask_teacher(frames)
+            self._lessons[sources, number] = frames.half(), classes, None if taught is None else taught.half()
+        # Rounded the first time too, so that a run that goes on elsewhere sees the same.
+        frames, classes, taught = self._lessons[sources, number]
+        return frames.float(), classes, None if taught is None else taught.float()
+
+    def _ask_teacher(self, frames: Tensor) -> Tensor | None:
         if self.teacher is None:
             return None
-        if batch in self._answers:
-            return self._answers[batch].float()
         with torch.no_grad(), mixed_precision(self.device):
-            answer = self.teacher(frames).float().softmax(1)
-        if not self.run.distinct_frames:
-            return answer
-        # Rounded the first time too, so that a run that goes on elsewhere sees the same.
-        self._answers[batch] = answer.half()
-        return self._answers[batch].float()
+            return self.teacher(frames).float().softmax(1)
 
     def _targets(self, classes: Tensor, taught: Tensor | None) -> Tensor:
         """What the network is to say: classes int64 (N,), or where that is more, probabilities float32 (N, classes)."""

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tests.helpers.tiny_runs import CONFIG, Killed, same
 from training.__main__ import main
 from training.errors import TrainingError
+from training.masks import masks_within_cost, smaller_masks
 from training.networks import Bits
-from training.prune import prune, smaller_masks
+from training.prune import prune
 from training.train import Trainer, read_checkpoint, train
 
 
@@ -98,6 +99,27 @@ def test_the_layer_adaptive_ranking_is_that_of_its_equation(seed, share):
     scaled = weights | {"second": 100 * weights["second"]}
     again = smaller_masks(scaled, masks, share, ranking="layer_adaptive")
     assert all(torch.equal(again[name], after[name]) for name in weights)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 40.0))
+def test_what_is_worth_least_for_its_cost_goes_until_the_cost_is_kept(seed, limit):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"first": (3, 2, 5), "second": (4, 3, 1), "last": (6, 4)}
+    weights = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    costs = {"first": 1.0, "second": 0.25, "last": 0.125}
+    once = masks_within_cost(weights, {}, costs, 20.0, "magnitude")
+    masks = masks_within_cost(weights, once, costs, limit, "magnitude")
+    stays, goes = [], []
+    for name, mask in masks.items():
+        assert not (mask & ~once[name]).any()  # what is gone stays so
+        for value, flag in zip(weights[name][once[name]].abs(), mask[once[name]], strict=True):
+            (stays if flag else goes).append((float(value) / costs[name], costs[name]))
+    spent = sum(cost for _, cost in stays)
+    assert spent <= limit
+    if goes:
+        worth, cost = max(goes)
+        assert not stays or min(stays)[0] >= worth
+        assert spent + cost > limit  # no more than had to go
 
 
 def test_pruned_weights_are_gone_and_as_many_as_said(run, trained):

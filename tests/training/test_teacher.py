@@ -39,7 +39,7 @@ def frames_of(run):
 def test_the_target_is_the_label_and_what_the_teacher_says(run, teachers, share):
     trainer = Trainer(taught(run, share), teachers / "taught")
     frames, classes = frames_of(run)
-    targets = trainer._targets(classes, trainer._ask_teacher(frames, ()))
+    targets = trainer._targets(classes, trainer._ask_teacher(frames))
     content = read_checkpoint(teachers / run.name / "trained.pt")
     teacher = build_network(run, Bits(**content["bits"]), images=True)
     teacher.load_state_dict(content["network"])
@@ -85,18 +85,17 @@ def test_a_teacher_is_asked_once_of_frames_that_come_again(run, teachers, monkey
             teacher.register_forward_hook(lambda *_: asked.append(1))
             return teacher
 
-        def _ask_teacher(self, frames, batch):
-            answer = super()._ask_teacher(frames, batch)
-            seen.append((frames, answer))
-            return answer
+        def _lesson(self, sources, number):
+            lesson = super()._lesson(sources, number)
+            seen.append(lesson)
+            return lesson
 
     monkeypatch.setattr("training.train.Trainer", Counting)
     whole = read_checkpoint(train(pupil, teachers / "again"))
     batches = pupil.stages[0].frames // run.batch
     assert len(asked) == 3 < batches == len(seen)
-    for number, (frames, answer) in enumerate(seen):
-        assert torch.equal(frames, seen[number % 3][0])
-        assert torch.equal(answer, seen[number % 3][1])
+    for number, lesson in enumerate(seen):
+        assert all(torch.equal(part, first) for part, first in zip(lesson, seen[number % 3], strict=True))
     assert not torch.equal(seen[0][0], seen[1][0])
     # A run that goes on in another process asks again, and is told the same.
     first = replace(pupil, name="killed")
