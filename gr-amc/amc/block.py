@@ -4,17 +4,18 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 
 import numpy as np
 import pmt
 from gnuradio import gr
 
+from ._messages import publish
 from .errors import AmcError, first_line
 from .model import load_model
-from .pipeline import DEFAULT_BATCH, DEFAULT_SQUELCH_DBFS, DEFAULT_THRESHOLD, Counters, Pipeline, Windows
-from .report import Result, to_pmt
+from .pipeline import DEFAULT_BATCH, DEFAULT_SQUELCH_DBFS, DEFAULT_THRESHOLD, Counters, Inference, Pipeline, Windows
+from .report import Results
 from .stream_tags import TagReader
+from .thread_state import KeptThreadState
 
 OVERLOADS = ("block", "drop")
 PUBLISHES = ("every", "change")
@@ -61,8 +62,22 @@ class _Publisher(gr.basic_block):
         forget_words_to_end(self)
         return True
 
-    def publish(self, port: str, message) -> None:
-        self.message_port_pub(self._ports[port], message)
+    def publish_labels(self, results: Results) -> None:
+        publish(
+            self.to_basic_block(),
+            self._ports[LABELS],
+            results.labels,
+            results.confidences,
+            results.probabilities,
+            results.sample_starts,
+            results.sample_count,
+            results.powers_dbfs,
+            results.times,
+            results.frequency,
+        )
+
+    def publish_status(self, message) -> None:
+        self.message_port_pub(self._ports[STATUS], message)
 
     def finish(self) -> None:
         """Ends this block as GNU Radio would, after the messages so far."""
@@ -163,11 +178,13 @@ class _Sink(gr.sync_block):
         self.status_interval = status_interval
         self.error: AmcError | None = None
         self._thread: threading.Thread | None = None
+        self._thread_state = KeptThreadState()
         self._tags = TagReader(self, self._warn_of_tag)
 
     # --- scheduler's thread -----------------------------------------------------------------------
 
     def start(self) -> bool:
+        self._thread_state.keep()
         self.error = None
         self.pipeline.counters = Counters()
         self.pipeline.restart(0)
@@ -203,6 +220,7 @@ class _Sink(gr.sync_block):
         self._warn_of_drops()
         self._publish_status()
         self.publisher.finish()
+        self._thread_state.release()
         return True
 
     def _take(self, samples: np.ndarray) -> None:
@@ -252,41 +270,44 @@ class _Sink(gr.sync_block):
 
     def _infer(self) -> None:
         """Says what a batch is while the engine works on the next one."""
-        under_way: tuple[Windows, Callable[[], np.ndarray]] | None = None
+        under_way: Inference | None = None
         try:
             while True:
                 windows = self._queue.get(wait=under_way is None)
                 if windows is None and under_way is None:
                     return
-                done, under_way = under_way, None if windows is None else (windows, self.pipeline.begin(windows))
+                done, under_way = under_way, None if windows is None else self.pipeline.begin(windows)
                 if done is not None:
-                    self._publish(done[0], self.pipeline.finish(*done))
+                    self._publish(done, self.pipeline.finish(done))
                     if time.monotonic() - self._last_status >= self.status_interval:
                         self._publish_status()
         except Exception as error:
             if under_way is not None:
-                self.pipeline.counters.errors += len(under_way[0])
+                self.pipeline.counters.errors += len(under_way.windows)
             self._fail(error)
 
-    def _publish(self, windows: Windows, results: list[Result]) -> None:
-        """Publishes the results; for "change" only a label that is new, or new after a gap in the signal."""
-        by_start = {result.sample_start: result for result in results}
-        for start in windows.starts.tolist():
-            result = by_start.get(start)
-            if result is None:
-                self._last_said = None
-                continue
-            said = (windows.stretch, result.label)
-            if self.publish_policy == "every" or said != self._last_said:
-                self.publisher.publish(LABELS, to_pmt(result))
+    def _publish(self, inference: Inference, results: Results) -> None:
+        if self.publish_policy == "change":
+            results = results.chosen(self._changes(inference, results))
+        self.publisher.publish_labels(results)
+
+    def _changes(self, inference: Inference, results: Results) -> list[int]:
+        """Numbers of the results whose label is new, or new after a gap in the signal."""
+        changes, number = [], 0
+        for is_kept in inference.keep.tolist():
+            said = (inference.windows.stretch, results.labels[number]) if is_kept else None
+            if is_kept and said != self._last_said:
+                changes.append(number)
             self._last_said = said
+            number += is_kept
+        return changes
 
     def _publish_status(self) -> None:
         self._last_status = time.monotonic()
         message = pmt.make_dict()
         for name, value in vars(self.pipeline.counters).items():
             message = pmt.dict_add(message, pmt.intern(name), pmt.from_uint64(value))
-        self.publisher.publish(STATUS, message)
+        self.publisher.publish_status(message)
 
     # --- either -----------------------------------------------------------------------------------
 

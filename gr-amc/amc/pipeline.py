@@ -14,7 +14,7 @@ from .errors import AmcError
 from .gate import gate, mean_power
 from .model import Model
 from .normalise import divisors
-from .report import Result
+from .report import Result, Results
 from .windows import StreamContext, WindowCutter, checked_count
 
 DEFAULT_THRESHOLD = 0.5
@@ -36,19 +36,14 @@ class Counters:
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of one stretch, in order, ready for the model.
+    """Windows of one stretch, in order.
 
-    ``starts`` int64 (n,) are the numbers of their first samples, ``levels`` float32 (n,) their powers in dBFS,
-    ``keep`` bool (n,) says which pass the gate, ``frames`` complex64 (kept, window) are those, and ``divisors``
-    float32 (kept,) normalise them.
+    ``starts`` int64 (n,) are the numbers of their first samples, ``frames`` complex64 (n, window) their samples.
     ``stretch`` counts the discontinuities before, so that it is known even where windows between were lost.
     """
 
     starts: np.ndarray
-    levels: np.ndarray
-    keep: np.ndarray
     frames: np.ndarray
-    divisors: np.ndarray
     context: StreamContext
     stretch: int
 
@@ -57,27 +52,34 @@ class Windows:
 
     def divided(self, count: int) -> tuple["Windows", "Windows"]:
         """The first ``count`` windows, and the rest."""
-        kept = int(self.keep[:count].sum())
-
-        def part(rows: slice, kept_rows: slice) -> Windows:
-            return replace(
-                self,
-                starts=self.starts[rows],
-                levels=self.levels[rows],
-                keep=self.keep[rows],
-                frames=self.frames[kept_rows],
-                divisors=self.divisors[kept_rows],
-            )
-
-        return part(slice(count), slice(kept)), part(slice(count, None), slice(kept, None))
+        parts = slice(count), slice(count, None)
+        head, rest = (replace(self, starts=self.starts[rows], frames=self.frames[rows]) for rows in parts)
+        return head, rest
 
     @staticmethod
     def joined(parts: list["Windows"]) -> "Windows":
         """One batch of ``parts`` of the same stretch, in their order."""
         if len(parts) == 1:
             return parts[0]
-        fields = ("starts", "levels", "keep", "frames", "divisors")
-        return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
+        starts, frames = (np.concatenate([getattr(part, name) for part in parts]) for name in ("starts", "frames"))
+        return replace(parts[0], starts=starts, frames=frames)
+
+
+@dataclass(frozen=True)
+class Inference:
+    """Windows on their way through the model.
+
+    ``levels`` float32 (n,) are the windows' powers in dBFS, ``keep`` bool (n,) says which pass the gate, ``frames``
+    complex64 (kept, window) are those, and ``divisors`` float32 (kept,) normalise them. ``logits`` waits for the model
+    and returns float32 (kept, classes).
+    """
+
+    windows: Windows
+    levels: np.ndarray
+    keep: np.ndarray
+    frames: np.ndarray
+    divisors: np.ndarray
+    logits: Callable[[], np.ndarray]
 
 
 class Pipeline:
@@ -148,47 +150,46 @@ class Pipeline:
             starts, frames = self.cutter.take(self.batch)
             if len(starts) == 0:
                 return
+            if self.cutter.hop > self.cutter.window:
+                frames = frames.copy()  # a view would keep what lies between the windows in memory
+            yield Windows(starts, frames, self.context, self._stretch)
+
+    def begin(self, windows: Windows) -> Inference:
+        """Begins the inference of the windows that pass the gate."""
+        try:
+            frames = windows.frames
             power = mean_power(frames)
             keep, levels = gate(power, self.squelch)
             if not keep.all():
                 frames, power = frames[keep], power[keep]
-            elif self.cutter.hop > self.cutter.window:
-                frames = frames.copy()  # a view would keep what lies between the windows in memory
             by = divisors(frames, power, self.model.normalise)
-            yield Windows(starts, levels, keep, frames, by, self.context, self._stretch)
-
-    def begin(self, windows: Windows) -> Callable[[], np.ndarray]:
-        """Begins the inference of the windows that pass the gate; ``finish`` is given what is returned."""
-        try:
-            return self.model.start(windows.frames, windows.divisors)
+            return Inference(windows, levels, keep, frames, by, self.model.start(frames, by))
         except Exception:
             self.counters.errors += len(windows)
             raise
 
-    def finish(self, windows: Windows, logits: Callable[[], np.ndarray]) -> list[Result]:
+    def finish(self, inference: Inference) -> Results:
         """Results of the windows that pass the gate, in order; the others are counted as ignored.
 
         Windows are finished in the order in which they were cut.
         """
+        windows = inference.windows
         if windows.stretch != self._decided_stretch:
             self.decider.restart()
             self._decided_stretch = windows.stretch
-        kept = len(windows.frames)
+        kept = len(inference.frames)
         self.counters.ignored += len(windows) - kept
-        if kept == 0:
-            self.decider.restart()
-            return []
         try:
-            results = self._results(windows, self._decide(windows.keep, logits()))
+            results = self._results(inference, self._decide(inference.keep, inference.logits()))
         except Exception:
             self.counters.errors += kept
             raise
         self.counters.windows += kept
         return results
 
-    def classify(self, windows: Windows) -> list[Result]:
+    def classify(self, windows: Windows) -> Results:
         """``finish`` of what ``begin`` begins."""
-        return self.finish(windows, self.begin(windows))
+        return self.finish(self.begin(windows))
 
     def push(self, samples: np.ndarray) -> list[Result]:
         """Appends samples and classifies every window they fill."""
@@ -209,16 +210,15 @@ class Pipeline:
             self.decider.restart()
         return Averages(*map(np.concatenate, zip(*averages, strict=True)))
 
-    def _results(self, windows: Windows, averages: Averages) -> list[Result]:
-        columns = (
-            self.decider.labels(averages),
-            averages.probabilities.max(axis=1).tolist(),
-            averages.probabilities,
-            windows.starts[windows.keep].tolist(),
-            windows.levels[windows.keep].tolist(),
+    def _results(self, inference: Inference, averages: Averages) -> Results:
+        context, starts = inference.windows.context, inference.windows.starts[inference.keep]
+        return Results(
+            labels=self.decider.labels(averages),
+            confidences=averages.probabilities.max(axis=1),
+            probabilities=averages.probabilities,
+            sample_starts=starts,
+            sample_count=self.model.window,
+            powers_dbfs=inference.levels[inference.keep],
+            times=[None] * len(starts) if context.time is None else [context.time_at(n) for n in starts.tolist()],
+            frequency=context.frequency,
         )
-        context, length = windows.context, self.model.window
-        return [
-            Result(label, confidence, row, start, length, level, context.time_at(start), context.frequency)
-            for label, confidence, row, start, level in zip(*columns, strict=True)
-        ]

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is said of a window, and its forms: JSON object, PMT dictionary."""
 
-import struct
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 
 import numpy as np
 
@@ -35,6 +34,51 @@ class Result:
         if self.frequency is None or self.bandwidth is None:
             return None
         return self.frequency - self.bandwidth / 2, self.frequency + self.bandwidth / 2
+
+
+@dataclass(frozen=True)
+class Results(Sequence):
+    """What is said of windows of one stretch, in order, by columns.
+
+    ``labels`` n names, ``confidences`` float32 (n,), ``probabilities`` float32 (n, classes), ``sample_starts`` int64
+    (n,), ``powers_dbfs`` float32 (n,), and ``times`` n pairs or None; see ``Result``.
+    """
+
+    labels: list[str]
+    confidences: np.ndarray
+    probabilities: np.ndarray
+    sample_starts: np.ndarray
+    sample_count: int
+    powers_dbfs: np.ndarray
+    times: list[tuple[int, float] | None]
+    frequency: float | None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, number: int) -> Result:
+        return Result(
+            self.labels[number],
+            float(self.confidences[number]),
+            self.probabilities[number],
+            int(self.sample_starts[number]),
+            self.sample_count,
+            float(self.powers_dbfs[number]),
+            self.times[number],
+            self.frequency,
+        )
+
+    def chosen(self, numbers: list[int]) -> "Results":
+        """Those of ``numbers``."""
+        return replace(
+            self,
+            labels=[self.labels[number] for number in numbers],
+            confidences=self.confidences[numbers],
+            probabilities=self.probabilities[numbers],
+            sample_starts=self.sample_starts[numbers],
+            powers_dbfs=self.powers_dbfs[numbers],
+            times=[self.times[number] for number in numbers],
+        )
 
 
 def iso_time(time: tuple[int, float]) -> str:
@@ -69,57 +113,21 @@ def to_json(result: Result, classes: tuple[str, ...]) -> dict:
     return content
 
 
-# How GNU Radio serialises what a message has: a byte that says the type (pmt-serialize-tags.scm), and the value,
-# big-endian. A dictionary is a pair, its first entry, and another dictionary, the last one of which is empty.
-_ENTRY, _EMPTY = b"\x09\x07", b"\x06"
-_DOUBLE, _UINT64, _F32VECTOR, _TIME = (struct.Struct(form).pack for form in (">Bd", ">BQ", ">BBIBx", ">BIBQBd"))
-
-
-@cache
-def _symbol(text: str) -> bytes:
-    """The symbol of a key or a label, which are few."""
-    import pmt
-
-    return pmt.serialize_str(pmt.intern(text))
-
-
-@cache
-def _key(name: str) -> bytes:
-    return _ENTRY + _symbol(name)
-
-
 def to_pmt(result: Result):
-    """The PMT dictionary of the block's ``labels`` port; its keys are listed in ``gnuradio.amc.classifier``.
+    """The PMT dictionary of the block's ``labels`` port; its keys are listed in ``gnuradio.amc.classifier``."""
+    from ._messages import message
 
-    It is read from its serialised form, in one call: twenty calls that put it together take nearly twice as long.
-    """
-    import pmt
-
-    known = []
-    if result.bandwidth is not None:
-        known += [_key("bandwidth"), _DOUBLE(4, result.bandwidth)]
-    if result.frequency is not None:
-        known += [_key("frequency"), _DOUBLE(4, result.frequency)]
-    if result.time is not None:
-        known += [_key("time"), _TIME(12, 2, 11, result.time[0], 4, result.time[1])]
-    parts = [
-        *known,
-        _key("power"),
-        _DOUBLE(4, result.power_dbfs),
-        _key("length"),
-        _UINT64(11, result.sample_count),
-        _key("offset"),
-        _UINT64(11, result.sample_start),
-        _key("probabilities"),
-        _F32VECTOR(10, 8, len(result.probabilities), 1),
-        result.probabilities.astype(">f4").tobytes(),
-        _key("confidence"),
-        _DOUBLE(4, result.confidence),
-        _key("label"),
-        _symbol(result.label),
-        _EMPTY,
-    ]
-    return pmt.deserialize_str(b"".join(parts))
+    return message(
+        result.label,
+        result.confidence,
+        result.probabilities,
+        result.sample_start,
+        result.sample_count,
+        result.power_dbfs,
+        result.time,
+        result.frequency,
+        result.bandwidth,
+    )
 
 
 def from_pmt(message) -> Result:

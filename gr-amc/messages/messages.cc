@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// What is said of windows as PMT dictionaries, published a batch at a time. Made one by one in Python, messages take
+// longer than the inference of a small network, and hold the interpreter's lock meanwhile.
+#include <gnuradio/basic_block.h>
+#include <pmt/pmt.h>
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace py = pybind11;
+
+namespace {
+
+template <typename T>
+using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
+// Whole seconds since 1970, and the rest.
+using Time = std::optional<std::pair<uint64_t, double>>;
+
+pmt::pmt_t Key(const char* name) { return pmt::intern(name); }
+
+pmt::pmt_t Message(const pmt::pmt_t& label, double confidence, const float* probabilities, size_t classes,
+                   uint64_t offset, uint64_t length, double power, const Time& time, std::optional<double> frequency,
+                   std::optional<double> bandwidth) {
+    static const pmt::pmt_t kLabel = Key("label"), kConfidence = Key("confidence"), kProbabilities = Key("probabilities"),
+                            kOffset = Key("offset"), kLength = Key("length"), kPower = Key("power"), kTime = Key("time"),
+                            kFrequency = Key("frequency"), kBandwidth = Key("bandwidth");
+    pmt::pmt_t message = pmt::make_dict();
+    const auto add = [&message](const pmt::pmt_t& key, const pmt::pmt_t& value) {
+        message = pmt::dict_add(message, key, value);
+    };
+    add(kLabel, label);
+    add(kConfidence, pmt::from_double(confidence));
+    add(kProbabilities, pmt::init_f32vector(classes, probabilities));
+    add(kOffset, pmt::from_uint64(offset));
+    add(kLength, pmt::from_uint64(length));
+    add(kPower, pmt::from_double(power));
+    if (time) add(kTime, pmt::make_tuple(pmt::from_uint64(time->first), pmt::from_double(time->second)));
+    if (frequency) add(kFrequency, pmt::from_double(*frequency));
+    if (bandwidth) add(kBandwidth, pmt::from_double(*bandwidth));
+    return message;
+}
+
+void Publish(const std::shared_ptr<gr::basic_block>& block, const pmt::pmt_t& port, const std::vector<std::string>& labels,
+             const Array<double>& confidences, const Array<float>& probabilities, const Array<uint64_t>& offsets,
+             uint64_t length, const Array<double>& powers, const std::vector<Time>& times,
+             std::optional<double> frequency) {
+    const size_t count = labels.size();
+    const auto is_column = [count](const auto& array) {
+        return array.ndim() == 1 && static_cast<size_t>(array.size()) == count;
+    };
+    if (!is_column(confidences) || !is_column(offsets) || !is_column(powers) || times.size() != count ||
+        probabilities.ndim() != 2 || static_cast<size_t>(probabilities.shape(0)) != count) {
+        throw std::invalid_argument("each column must have one entry for each label");
+    }
+    const auto classes = static_cast<size_t>(probabilities.shape(1));
+    const double *confidence = confidences.data(), *power = powers.data();
+    const float* row = probabilities.data();
+    const uint64_t* offset = offsets.data();
+    const py::gil_scoped_release release;
+    for (size_t n = 0; n < count; ++n) {
+        block->message_port_pub(port, Message(pmt::intern(labels[n]), confidence[n], row + n * classes, classes, offset[n],
+                                              length, power[n], times[n], frequency, std::nullopt));
+    }
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_messages, module) {
+    module.doc() = "PMT dictionaries of results; gnuradio.amc.report and gnuradio.amc.block say of which.";
+    // They have the types of what is given and returned.
+    py::module_::import("pmt");
+    py::module_::import("gnuradio.gr");
+
+    module.def(
+        "message",
+        [](const std::string& label, double confidence, const Array<float>& probabilities, uint64_t offset, uint64_t length,
+           double power, const Time& time, std::optional<double> frequency, std::optional<double> bandwidth) {
+            return Message(pmt::intern(label), confidence, probabilities.data(), static_cast<size_t>(probabilities.size()),
+                           offset, length, power, time, frequency, bandwidth);
+        },
+        py::arg("label"), py::arg("confidence"), py::arg("probabilities"), py::arg("offset"), py::arg("length"),
+        py::arg("power"), py::arg("time"), py::arg("frequency"), py::arg("bandwidth"));
+    module.def("publish", &Publish, py::arg("block"), py::arg("port"), py::arg("labels"), py::arg("confidences"),
+               py::arg("probabilities"), py::arg("offsets"), py::arg("length"), py::arg("powers"), py::arg("times"),
+               py::arg("frequency"));
+}
