@@ -13,6 +13,7 @@ from .limits import LARGEST_HERTZ, LOWEST_RATE, usable_frequency, usable_rate
 from .model import DEFAULT_SAMPLES_PER_SYMBOL
 from .signal_tracker import SignalTracker
 from .stream_tags import TagReader
+from .thread_state import KeptThreadState
 from .windows import checked_count
 
 SIGNALS = "signals"
@@ -30,13 +31,16 @@ class _Intake(gr.sync_block):
         gr.sync_block.__init__(self, name="amc_intake", in_sig=[np.complex64], out_sig=None)
         self._work = work
         self._tags = TagReader(self, lambda sentence: self.logger.warn(sentence))
+        self._thread_state = KeptThreadState()
 
     def start(self) -> bool:
+        self._thread_state.keep()
         self._work.start()
         return True
 
     def stop(self) -> bool:
         self._work.end_stream()
+        self._thread_state.release()
         return True
 
     def work(self, input_items, output_items) -> int:

@@ -11,6 +11,7 @@ import pmt
 from gnuradio import gr
 
 from .errors import AmcError
+from .thread_state import KeptThreadState
 
 GONE = 1  # exit code of a process whose receiver is gone
 
@@ -46,12 +47,14 @@ class receiver_watch(gr.sync_block):
         self._key = pmt.intern("rx_freq")
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self._thread_state = KeptThreadState()
 
     def set_frequency(self, frequency: float) -> None:
         """To be called together with the retune of the source."""
         self.frequency = frequency
 
     def start(self) -> bool:
+        self._thread_state.keep()
         self._tuned = self.frequency
         self._settling = 0
         self._tag_due = True
@@ -66,6 +69,7 @@ class receiver_watch(gr.sync_block):
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self._thread_state.release()
         return True
 
     def work(self, input_items, output_items) -> int:

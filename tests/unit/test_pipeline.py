@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.tiny_models import write_model
 
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return load_model(str(write_model(tmp_path_factory.mktemp("model") / "tiny.onnx")))
