@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Makes of one signal in a capture what a model was trained for: at 0 Hz, filtered, at its samples per symbol."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 from scipy.signal import firwin, kaiserord, upfirdn
 
-from .bands import Band
+from .bands import Band, find_core
 from .errors import AmcError
 from .model import DEFAULT_SAMPLES_PER_SYMBOL
 from .symbol_rate import SymbolRate, estimate_symbol_rate
@@ -178,3 +179,11 @@ def measure_symbol_rate(samples: np.ndarray, band: Band) -> SymbolRate:
     ratio = float(plan.ratio)
     found = estimate_symbol_rate(signal, band.bandwidth / ratio)
     return SymbolRate(found.rate and found.rate * ratio, found.confidence)
+
+
+def digital_cores(samples: np.ndarray, bands: list[Band], measure: Callable[[Band], SymbolRate]) -> list[Band]:
+    """The bands, or in place of one its core where that has a symbol rate by ``measure``, so is a signal of its own."""
+    cores = [find_core(samples, band) for band in bands]
+    return [
+        band if core is None or measure(core).rate is None else core for band, core in zip(bands, cores, strict=True)
+    ]

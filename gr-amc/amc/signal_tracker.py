@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .bands import Band, as_wanted, find_bands
-from .conditioning import NARROWEST_BAND, Plan, make_plan, measure_symbol_rate, symbol_bandwidth
+from .conditioning import NARROWEST_BAND, Plan, digital_cores, make_plan, measure_symbol_rate, symbol_bandwidth
 from .symbol_rate import SymbolRate
 
 _SAME_RATE = 0.01  # relative
@@ -118,7 +118,8 @@ def _bands(samples: np.ndarray, settings: Settings) -> list[Band]:
     if not settings.fit:
         return []
     centre, bandwidth = settings.centre, settings.bandwidth
-    bands = as_wanted(find_bands(samples), centre, bandwidth)
+    cores = digital_cores(samples, find_bands(samples), lambda core: _symbol_rate(samples, core, Settings()))
+    bands = as_wanted(cores, centre, bandwidth)
     if not bands and centre is not None and bandwidth is not None and abs(centre) <= 0.5:
         bands = [Band(centre, bandwidth, -np.inf, -np.inf)]
     return bands

@@ -12,8 +12,16 @@ from itertools import count
 
 import numpy as np
 
-from .bands import SHORTEST_SAMPLES, Band, as_wanted, find_bands, find_core
-from .conditioning import NARROWEST_BAND, Conditioner, Plan, make_plan, measure_symbol_rate, symbol_bandwidth
+from .bands import SHORTEST_SAMPLES, Band, as_wanted, find_bands
+from .conditioning import (
+    NARROWEST_BAND,
+    Conditioner,
+    Plan,
+    digital_cores,
+    make_plan,
+    measure_symbol_rate,
+    symbol_bandwidth,
+)
 from .errors import AmcError
 from .model import Model
 from .pipeline import Counters, Pipeline
@@ -137,8 +145,9 @@ def find_signals(samples: np.ndarray, wanted: Wanted, lowest: float = -0.5) -> l
     if wanted.centre is not None and wanted.bandwidth is not None:
         bands = [Band(wanted.centre, wanted.bandwidth, -np.inf, -np.inf)]
     else:
-        found_bands = _digital_cores(samples, find_bands(samples, lowest=lowest))
-        bands = as_wanted(found_bands, wanted.centre, wanted.bandwidth)
+        found_bands = find_bands(samples, lowest=lowest)
+        cores = digital_cores(samples, found_bands, lambda core: measure_symbol_rate(samples, core))
+        bands = as_wanted(cores, wanted.centre, wanted.bandwidth)
     found = []
     for band in bands:
         symbol_rate = wanted.symbol_rate or measure_symbol_rate(samples, band).rate
@@ -146,15 +155,6 @@ def find_signals(samples: np.ndarray, wanted: Wanted, lowest: float = -0.5) -> l
             band = replace(band, bandwidth=symbol_bandwidth(band.bandwidth, symbol_rate))
         found.append(Found(band, symbol_rate, _least_power(band)))
     return found
-
-
-def _digital_cores(samples: np.ndarray, bands: list[Band]) -> list[Band]:
-    """The bands, or in place of one its core where that has a symbol rate and so is a signal of its own."""
-    cores = [find_core(samples, band) for band in bands]
-    return [
-        band if core is None or measure_symbol_rate(samples, core).rate is None else core
-        for band, core in zip(bands, cores, strict=True)
-    ]
 
 
 def _least_power(band: Band) -> float:

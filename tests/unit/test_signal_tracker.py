@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from gnuradio.amc import signal_tracker
+from gnuradio.amc import conditioning, signal_tracker
 from gnuradio.amc.bands import Band
 from gnuradio.amc.signal_tracker import Settings, SignalTracker
 from gnuradio.amc.symbol_rate import SymbolRate
@@ -84,3 +84,10 @@ def test_settings_win(look):
     assert places(look(A, settings=Settings(centre=-0.199))) == [None, None]
     assert places(look(A, settings=Settings(centre=-0.199, bandwidth=0.1))) == [-0.199, None]
     assert places(look(A, settings=Settings(centre=0.6, bandwidth=0.1))) == [None, None]
+
+
+@pytest.mark.parametrize(("rate", "centre"), [(0.004, 0.105), (None, 0.1)])
+def test_a_digital_signal_stands_for_the_passband_around_it(look, monkeypatch, rate, centre):
+    monkeypatch.setattr(conditioning, "find_core", lambda samples, band: Band(0.105, 0.005, -3.0, 10.0))
+    (signal, _) = look(A, rate=SymbolRate(rate, 0.99 if rate else 0.1))
+    assert signal.band.centre == signal.plan.centre == centre
