@@ -80,3 +80,11 @@ def test_both_runtimes_take_what_passes_the_gate_be_it_nothing(runtimes, levels)
     ours, theirs = (Pipeline(runtime).push(samples.astype(np.complex64)) for runtime in runtimes)
     assert [result.sample_start for result in ours] == [1024 * n for n, level in enumerate(levels) if level > 0]
     assert [(one.label, one.confidence) for one in ours] == [(one.label, one.confidence) for one in theirs]
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_a_model_with_a_fixed_batch_takes_windows_of_which_none_passes_the_gate(tmp_path, rows):
+    pipeline = Pipeline(load_model(str(write_model(tmp_path / "fixed.onnx", batch=rows))))
+    results = [result for level in (0.0, 1.0) for result in pipeline.push(np.full(2 * 1024, level, np.complex64))]
+    assert [(result.sample_start, result.label) for result in results] == [(2048, "HIGH"), (3072, "HIGH")]
+    assert pipeline.counters.ignored == 2
