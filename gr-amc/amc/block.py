@@ -287,8 +287,10 @@ class _Sink(gr.sync_block):
             self._fail(error)
 
     def _publish(self, inference: Inference, results: Results) -> None:
+        # Whatever the policy is now, what was said last counts once it is "change".
+        changes = self._changes(inference, results)
         if self.publish_policy == "change":
-            results = results.chosen(self._changes(inference, results))
+            results = results.chosen(changes)
         self.publisher.publish_labels(results)
 
     def _changes(self, inference: Inference, results: Results) -> list[int]:

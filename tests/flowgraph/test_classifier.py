@@ -240,6 +240,23 @@ def test_a_signal_that_comes_back_and_a_retune_are_changes(model):
     assert Run(samples, tags=tags, model=model, publish="change").offsets == [0, 3 * 1024, 5 * 1024]
 
 
+def test_a_change_is_one_from_what_was_published_last_under_either_policy(model):
+    block, sink = amc.classifier(model=model, publish="change", batch=1), MessageSink()
+    run, policies = block._pipeline.model.runtime.run, iter(["every", "change", "every", "change"])
+
+    def switch_policy(batch):
+        block.set_publish(next(policies))
+        return run(batch)
+
+    block._pipeline.model.runtime.run = switch_policy
+    top = gr.top_block()
+    top.connect(blocks.vector_source_c(steps(HIGH, HIGH, LOW, HIGH)), block)
+    top.msg_connect(block, "labels", sink, "labels")
+    top.run()
+    said = [(message["label"], message["offset"]) for message in map(pmt.to_python, sink.labels)]
+    assert said == [("HIGH", 0), ("LOW", 2048), ("HIGH", 3072)]
+
+
 # --- overload -------------------------------------------------------------------------------------
 
 
