@@ -13,7 +13,7 @@ from .annotate import GENERATOR, Place, link_dataset
 from .block import LABELS, forget_words_to_end
 from .errors import AmcError, first_line
 from .files import discard_unfinished, sentences
-from .limits import LARGEST_HERTZ, usable_frequency, usable_rate
+from .limits import LARGEST_HERTZ, checked_frequency, usable_rate
 from .live_annotations import LiveAnnotations, head_of_file
 from .reading import file_size, reading
 from .recordings import Recording, Source
@@ -201,11 +201,7 @@ class sigmf_annotator(gr.basic_block):
 
 
 def _checked_frequency(frequency: float | None) -> float | None:
-    if frequency is None:
-        return None
-    if usable_frequency(frequency) is None:
-        raise AmcError(f"frequency is {frequency}; it must be at most {LARGEST_HERTZ:g} Hz.")
-    return float(frequency)
+    return None if frequency is None else checked_frequency("frequency", frequency)
 
 
 def _complex_format(datatype: str) -> SampleFormat:

@@ -9,7 +9,7 @@ from .bands import SHORTEST_SAMPLES
 from .conditioner_work import ConditionerWork
 from .conditioning import NARROWEST_BAND
 from .errors import AmcError
-from .limits import LARGEST_HERTZ, LOWEST_RATE, usable_frequency, usable_rate
+from .limits import LARGEST_HERTZ, LOWEST_RATE, checked_frequency, usable_rate
 from .model import DEFAULT_SAMPLES_PER_SYMBOL
 from .signal_tracker import SignalTracker
 from .stream_tags import TagReader
@@ -189,7 +189,7 @@ class conditioner(gr.hier_block2):
             SignalTracker(outputs, (samples_per_symbol, samples_per_symbol)),
             interval,
             sample_rate,
-            _checked_frequency(frequency),
+            checked_frequency("frequency", frequency),
             self._outlet.publish,
             self._outlet.say,
         )
@@ -212,14 +212,14 @@ class conditioner(gr.hier_block2):
 
     def set_frequency(self, frequency: float) -> None:
         """A retune: all signals are forgotten, from the next samples on."""
-        self._work.frequency = _checked_frequency(frequency)
+        self._work.frequency = checked_frequency("frequency", frequency)
 
     def set_centre(self, centre: float | None) -> None:
         """From the next look on, as the other settings of what is not to be found."""
         if centre is not None and not self._one_output:
             raise AmcError("centre is given, and signals is more than 1; give one of them.")
         # Whether that is within what is received, the tags decide: where it is not, nothing is found.
-        self._set("centre", None if centre is None else _checked_frequency(centre, "centre"))
+        self._set("centre", None if centre is None else checked_frequency("centre", centre))
 
     def set_bandwidth(self, bandwidth: float) -> None:
         self._set("bandwidth", self._checked_width("bandwidth", bandwidth))
@@ -236,9 +236,3 @@ class conditioner(gr.hier_block2):
     def _set(self, name: str, hertz: float | None) -> None:
         setattr(self._work.settings, name, hertz)
         self._work.look_anew()
-
-
-def _checked_frequency(frequency: float, name: str = "frequency") -> float:
-    if usable_frequency(frequency) is None:
-        raise AmcError(f"{name} is {frequency}; it must be within {LARGEST_HERTZ:g} Hz.")
-    return frequency

@@ -3,6 +3,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+from .errors import AmcError
+
 LARGEST_HERTZ = 1e12
 LOWEST_RATE = 1e-6
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -18,6 +20,17 @@ def usable_rate(value: float) -> float | None:
 def usable_frequency(value: float) -> float | None:
     """A frequency in Hz, or None for one that cannot be meant."""
     return value if abs(value) <= LARGEST_HERTZ else None
+
+
+def checked_frequency(name: str, value: float) -> float:
+    """``value`` in Hz if it is usable; raises AmcError that names the setting."""
+    try:
+        usable = usable_frequency(float(value)) is not None
+    except (TypeError, ValueError, OverflowError):  # no number, or one beyond all floats
+        usable = False
+    if not usable:
+        raise AmcError(f"{name} is {value}; it must be within {LARGEST_HERTZ:g} Hz.")
+    return float(value)
 
 
 def whole_seconds(moment: datetime) -> int:

@@ -11,8 +11,11 @@ import pmt
 from gnuradio import gr
 
 from .errors import AmcError
+from .limits import checked_frequency
 from .thread_state import KeptThreadState
+from .windows import checked_count
 
+LONGEST_SETTLE = 1 << 31
 GONE = 1  # exit code of a process whose receiver is gone
 
 
@@ -38,12 +41,11 @@ class receiver_watch(gr.sync_block):
 
     def __init__(self, frequency: float, settle: int = 0, patience: float = 5.0, end_process: bool = False) -> None:
         gr.sync_block.__init__(self, name="amc_receiver_watch", in_sig=[np.complex64], out_sig=[np.complex64])
-        if settle < 0:
-            raise AmcError(f"settle is {settle}; it must be zero or more samples.")
         if not patience > 0:
             raise AmcError(f"patience is {patience}; it must be more than zero seconds.")
-        self.frequency = frequency
-        self.settle, self.patience, self.end_process = settle, patience, end_process
+        self.set_frequency(frequency)
+        self.settle = checked_count("settle", settle, LONGEST_SETTLE, least=0)
+        self.patience, self.end_process = patience, end_process
         self._key = pmt.intern("rx_freq")
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -51,7 +53,7 @@ class receiver_watch(gr.sync_block):
 
     def set_frequency(self, frequency: float) -> None:
         """To be called together with the retune of the source."""
-        self.frequency = frequency
+        self.frequency = checked_frequency("frequency", frequency)
 
     def start(self) -> bool:
         self._thread_state.keep()
@@ -94,7 +96,7 @@ class receiver_watch(gr.sync_block):
     def _watch(self) -> None:
         """Says once that the receiver is silent, and again only after samples have come."""
         silent = False
-        while not self._stopped.wait(self.patience / 10):
+        while not self._stopped.wait(min(self.patience / 10, threading.TIMEOUT_MAX)):
             was_silent, silent = silent, time.monotonic() - self._last_samples > self.patience
             if silent and not was_silent:
                 self._tag_due = True

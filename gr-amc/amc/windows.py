@@ -11,14 +11,14 @@ LONGEST_WINDOW = 1 << 20
 LONGEST_HOP = 1 << 31
 
 
-def checked_count(name: str, value: int, largest: int) -> int:
-    """``value`` as an int from 1 to ``largest``; raises AmcError that names the setting."""
+def checked_count(name: str, value: int, largest: int, least: int = 1) -> int:
+    """``value`` as an int from ``least`` to ``largest``; raises AmcError that names the setting."""
     try:
-        whole = not isinstance(value, bool) and int(value) == value and 1 <= value <= largest
+        whole = not isinstance(value, bool) and int(value) == value and least <= value <= largest
     except (TypeError, ValueError, OverflowError):  # no number, NaN, infinity
         whole = False
     if not whole:
-        raise AmcError(f"{name} is {value!r}; it must be a whole number from 1 to {largest}.")
+        raise AmcError(f"{name} is {value!r}; it must be a whole number from {least} to {largest}.")
     return int(value)
 
 

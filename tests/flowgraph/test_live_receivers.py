@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pmt
 import pytest
-from gnuradio import amc, gr
+from gnuradio import amc, blocks, gr
 from gnuradio.amc.errors import AmcError
 
 from tests.grc.flowgraphs import GRC, generate, open_flowgraph, open_platform
@@ -213,10 +213,37 @@ def test_silence_is_said_once_and_begins_a_new_stretch(model, capfd):
     assert [pmt.to_python(message)["offset"] for message in sink.labels] == [0, 1024, 3000, 4024]
 
 
-@pytest.mark.parametrize("settings", [{"settle": -1}, {"patience": 0.0}, {"patience": float("nan")}])
-def test_settings_out_of_range_are_refused(settings):
-    with pytest.raises(AmcError, match=f"{next(iter(settings))} is .*; it must be"):
-        amc.receiver_watch(100e6, **settings)
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("frequency", None),
+        ("frequency", float("nan")),
+        ("frequency", 1e300),
+        ("settle", -1),
+        ("settle", 0.5),
+        ("patience", 0.0),
+        ("patience", float("nan")),
+    ],
+)
+def test_settings_out_of_range_are_refused(setting, value):
+    with pytest.raises(AmcError, match=f"{setting} is .*; it must be"):
+        amc.receiver_watch(**({"frequency": 100e6} | {setting: value}))
+
+
+def test_a_frequency_out_of_range_is_refused_at_run_time():
+    watch = amc.receiver_watch(100e6)
+    with pytest.raises(AmcError, match="frequency is nan; it must be"):
+        watch.set_frequency(float("nan"))
+
+
+def test_patience_without_end(monkeypatch):
+    failures = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    watch = amc.receiver_watch(100e6, patience=float("inf"))
+    top = gr.top_block()
+    top.connect(blocks.vector_source_c(np.ones(5000)), watch, blocks.null_sink(gr.sizeof_gr_complex))
+    top.run()
+    assert not failures
 
 
 # --- through gr-osmosdr ---------------------------------------------------------------------------
