@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The GNU Radio block that shows the classifier's messages in a Qt window."""
 
-import math
 import sys
 
 import pmt
@@ -14,11 +13,12 @@ from .model import load_model
 
 DEFAULT_HISTORY = 30.0
 DEFAULT_UPDATE_PERIOD = 0.05
+LONGEST_SECONDS = 1e6  # Qt's timers count to 2^31 ms
 
 
 def _checked_seconds(name: str, seconds: float, least: float) -> float:
-    if not least <= seconds < math.inf:
-        raise AmcError(f"{name} is {seconds}; it must be {least} or more seconds.")
+    if not least <= seconds <= LONGEST_SECONDS:
+        raise AmcError(f"{name} is {seconds}; it must be from {least} to {LONGEST_SECONDS:g} seconds.")
     return float(seconds)
 
 

@@ -608,6 +608,7 @@ def test_the_timer_draws_and_takes_a_new_period(application):
         ({"history": float("nan")}, "history is nan"),
         ({"update_period": 0}, "update_period is 0"),
         ({"update_period": float("inf")}, "update_period is inf"),
+        ({"update_period": 1e7}, "update_period is 10000000.0"),
         ({"classes": (), "model": "none of ours"}, "none of ours"),
     ],
 )
