@@ -13,7 +13,7 @@ from .annotate import GENERATOR, Place, link_dataset
 from .block import LABELS, forget_words_to_end
 from .errors import AmcError, first_line
 from .files import discard_unfinished, sentences
-from .limits import LARGEST_HERTZ, checked_frequency, usable_rate
+from .limits import checked_frequency, checked_rate
 from .live_annotations import LiveAnnotations, head_of_file
 from .reading import file_size, reading
 from .recordings import Recording, Source
@@ -75,8 +75,6 @@ class sigmf_annotator(gr.basic_block):
         gr.basic_block.__init__(self, name="amc_sigmf_annotator", in_sig=None, out_sig=None)
         if not interval >= 0:
             raise AmcError(f"interval is {interval}; it must be zero or more seconds.")
-        if sample_rate is not None and usable_rate(sample_rate) is None:
-            raise AmcError(f"sample_rate is {sample_rate}; it must be above 0 and at most {LARGEST_HERTZ:g}.")
         path = Path(file)
         if not path.name.endswith(ENDING) or path.name == ENDING:
             raise AmcError(f"'{file}' is no name for SigMF metadata; give one that ends in {ENDING}.")
@@ -88,7 +86,7 @@ class sigmf_annotator(gr.basic_block):
         self._recording = Recording(
             path,
             _complex_format(datatype),
-            None if sample_rate is None else float(sample_rate),
+            None if sample_rate is None else checked_rate("sample_rate", sample_rate),
             (),
             Source(path.with_name(dataset), 0, 0),
             {"global": {key: text for key, text in texts.items() if text}},
@@ -215,8 +213,9 @@ def _check_replaceable(path: Path, head: bytes) -> None:
     """Raises AmcError unless there is a folder for ``path``, and no file that something else than this block wrote."""
     if not os.path.isdir(path.parent):
         raise AmcError(f"there is no folder {path.parent} for {path.name}; make it or give another path.")
-    if not path.exists():
-        return
+    with sentences(str(path)):
+        if not path.exists():
+            return
     file_size(path)
     mark = head[: head.index(b"\n", head.index(b"core:recorder"))]
     with reading(path), open(path, "rb") as file:

@@ -9,7 +9,7 @@ from .bands import SHORTEST_SAMPLES
 from .conditioner_work import ConditionerWork
 from .conditioning import NARROWEST_BAND
 from .errors import AmcError
-from .limits import LARGEST_HERTZ, LOWEST_RATE, checked_frequency, usable_rate
+from .limits import checked_frequency, checked_rate
 from .model import DEFAULT_SAMPLES_PER_SYMBOL
 from .signal_tracker import SignalTracker
 from .stream_tags import TagReader
@@ -173,8 +173,7 @@ class conditioner(gr.hier_block2):
             gr.io_signature(1, 1, gr.sizeof_gr_complex),
             gr.io_signature(outputs, outputs, gr.sizeof_gr_complex),
         )
-        if usable_rate(sample_rate) is None:
-            raise AmcError(f"sample_rate is {sample_rate}; it must be from {LOWEST_RATE:g} to {LARGEST_HERTZ:g} Hz.")
+        sample_rate = checked_rate("sample_rate", sample_rate)
         if not SHORTEST_SAMPLES / sample_rate <= interval <= LONGEST_INTERVAL:
             raise AmcError(
                 f"interval is {interval} s; at this sample_rate a look needs {SHORTEST_SAMPLES / sample_rate:g} s, "

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which sample rates, frequencies and times are taken at their word, wherever they were said."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from .errors import AmcError
@@ -22,15 +23,24 @@ def usable_frequency(value: float) -> float | None:
     return value if abs(value) <= LARGEST_HERTZ else None
 
 
+def checked_rate(name: str, value: float) -> float:
+    """``value`` per second if it is usable; raises AmcError that names the setting."""
+    return _checked(name, value, usable_rate, f"from {LOWEST_RATE:g} to {LARGEST_HERTZ:g} Hz")
+
+
 def checked_frequency(name: str, value: float) -> float:
     """``value`` in Hz if it is usable; raises AmcError that names the setting."""
+    return _checked(name, value, usable_frequency, f"within {LARGEST_HERTZ:g} Hz")
+
+
+def _checked(name: str, value: float, usable: Callable[[float], float | None], allowed: str) -> float:
     try:
-        usable = usable_frequency(float(value)) is not None
+        number = usable(float(value))
     except (TypeError, ValueError, OverflowError):  # no number, or one beyond all floats
-        usable = False
-    if not usable:
-        raise AmcError(f"{name} is {value}; it must be within {LARGEST_HERTZ:g} Hz.")
-    return float(value)
+        number = None
+    if number is None:
+        raise AmcError(f"{name} is {value}; it must be {allowed}.")
+    return number
 
 
 def whole_seconds(moment: datetime) -> int:
