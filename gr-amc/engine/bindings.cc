@@ -106,10 +106,13 @@ class Pending {
 
    private:
     void Wait() {
-        if (!task_) return;
-        const py::gil_scoped_release release;
-        const auto task = std::exchange(task_, nullptr);
-        network_->Finish(*task);
+        const auto task = task_;
+        if (!task) return;
+        {
+            const py::gil_scoped_release release;  // others may wait for the same meanwhile
+            network_->Finish(*task);
+        }
+        task_ = nullptr;
     }
 
     std::shared_ptr<const amc::Network> network_;

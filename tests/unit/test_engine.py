@@ -3,6 +3,7 @@
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGKILL
@@ -220,6 +221,18 @@ def test_several_runs_may_be_under_way(threads):
         np.testing.assert_array_equal(pending[number].result(), expected)  # asked again
     with pytest.raises(ValueError, match="frames must have the shape"):
         engine.start(np.zeros((1, shape[0] + 1, shape[1]), np.float32), threads)
+
+
+def test_several_threads_may_wait_for_the_same_logits():
+    rng = np.random.default_rng(4)
+    network = random_network(rng)
+    engine = build(network)
+    frames = rng.normal(size=(500, network.input.output.channels, network.input.output.length)).astype(np.float32)
+    expected = engine.run(frames, 1)
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(20):
+            pending = engine.start(frames, 2)
+            assert all(threads.map(lambda wait: np.array_equal(wait(), expected), [pending.result] * 4))
 
 
 def test_a_forked_process_has_threads_of_its_own():
