@@ -10,7 +10,7 @@ import numpy as np
 import pmt
 from gnuradio import gr
 
-from .errors import AmcError
+from .errors import AmcError, first_line
 from .limits import checked_frequency
 from .thread_state import KeptThreadState
 from .windows import checked_count
@@ -62,8 +62,12 @@ class receiver_watch(gr.sync_block):
         self._tag_due = True
         self._last_samples = time.monotonic()
         self._stopped.clear()
-        self._thread = threading.Thread(target=self._watch, name="amc receiver watch", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._watch, name="amc receiver watch", daemon=True)
+        try:
+            thread.start()
+            self._thread = thread
+        except Exception as error:  # one that leaves start() would leave the flowgraph hanging
+            self.logger.error(f"silence of the receiver will not be noticed: {first_line(error)}")
         return True
 
     def stop(self) -> bool:

@@ -236,6 +236,24 @@ def test_a_frequency_out_of_range_is_refused_at_run_time():
         watch.set_frequency(float("nan"))
 
 
+def test_samples_pass_where_the_thread_that_watches_cannot_start(monkeypatch, capfd):
+    begin = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == "amc receiver watch":
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    watch, sink = amc.receiver_watch(100e6), TagSink()
+    top = gr.top_block()
+    top.connect(blocks.vector_source_c(np.ones(5000)), watch, sink)
+    top.run()
+    assert len(sink.samples) == 5000
+    captured = capfd.readouterr()
+    assert "silence of the receiver will not be noticed: can't start new thread" in captured.out + captured.err
+
+
 def test_patience_without_end(monkeypatch):
     failures = []
     monkeypatch.setattr(threading, "excepthook", failures.append)
