@@ -307,9 +307,9 @@ def test_a_retune_reaches_the_receiver_and_no_label_mixes_two_frequencies():
             assert {(SAMPLE_RATE, rate), (GAIN, 197), (FREQUENCY, first)} <= set(came)
             watch.set_frequency(second)
             source.set_center_freq(second)
-            before = len(sink.labels)
             assert server.commands_until(FREQUENCY, second)
-            assert eventually(lambda: len(sink.labels) > before + 500)
+            # A busy machine still has many windows of the first frequency under way.
+            assert eventually(lambda: sink.frequencies.count(second) > 500)
     messages = [pmt.to_python(message) for message in sink.labels]
     assert block.counters["ignored"] > 0
     for frequency, expected in ((first, "QPSK"), (second, "BPSK")):

@@ -54,6 +54,11 @@ class MessageSink(gr.basic_block):
     def names(self):
         return [pmt.to_python(message)["label"] for message in self.labels]
 
+    @property
+    def frequencies(self):
+        """Of messages that all have one."""
+        return [pmt.to_double(pmt.dict_ref(message, pmt.intern("frequency"), pmt.PMT_NIL)) for message in self.labels]
+
 
 class LabelSource(gr.basic_block):
     """Publishes messages on a port ``labels`` when it is told to, as a classifier does."""
