@@ -10,7 +10,7 @@ import pmt
 from gnuradio import gr
 
 from .annotate import GENERATOR, Place, link_dataset
-from .block import LABELS, forget_words_to_end
+from .block import LABELS
 from .errors import AmcError, first_line
 from .files import discard_unfinished, sentences
 from .limits import checked_frequency, checked_rate
@@ -20,6 +20,7 @@ from .recordings import Recording, Source
 from .report import from_pmt
 from .sample_formats import SampleFormat, parse_format
 from .sigmf_recordings import is_plain_name
+from .word_to_end import forget_words_to_end
 
 ENDING = ".sigmf-meta"
 # Every write writes the whole file, so the pauses grow with it: at most this share of the time is spent writing.

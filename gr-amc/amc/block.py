@@ -16,11 +16,11 @@ from .pipeline import DEFAULT_BATCH, DEFAULT_SQUELCH_DBFS, DEFAULT_THRESHOLD, Co
 from .report import Results
 from .stream_tags import TagReader
 from .thread_state import KeptThreadState
+from .word_to_end import SYSTEM, begin_to_publish, forget_words_to_end, prepare_to_end
 
 OVERLOADS = ("block", "drop")
 PUBLISHES = ("every", "change")
 LABELS, STATUS = "labels", "status"
-SYSTEM = pmt.intern("system")  # the port on which GNU Radio tells a block to end
 
 # Windows that may wait for the inference: enough to ride out a pause, few enough to stay current.
 QUEUED_WINDOWS = 512
@@ -32,16 +32,6 @@ def checked_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise AmcError(f"{name} is '{value}'; choose one of {', '.join(choices)}.")
     return value
-
-
-def forget_words_to_end(block: gr.basic_block) -> None:
-    """For the ``start`` of a block that lives on messages alone.
-
-    A flowgraph that is stopped or reconfigured leaves the word to end unread, for the next run to stumble over.
-    GNU Radio starts every block before any works, so nothing of that run is here yet.
-    """
-    while block.to_basic_block().nmsgs(SYSTEM):
-        block.to_basic_block().delete_head_nowait(SYSTEM)
 
 
 class _Publisher(gr.basic_block):
@@ -60,6 +50,7 @@ class _Publisher(gr.basic_block):
 
     def start(self) -> bool:
         forget_words_to_end(self)
+        begin_to_publish(self)
         return True
 
     def publish_labels(self, results: Results) -> None:
@@ -81,23 +72,8 @@ class _Publisher(gr.basic_block):
 
     def finish(self) -> None:
         """Ends this block as GNU Radio would, after the messages so far."""
-        self._keep_one_subscription_each()
+        prepare_to_end(self)
         self.to_basic_block()._post(SYSTEM, pmt.cons(pmt.intern("done"), pmt.from_long(1)))
-
-    def _keep_one_subscription_each(self) -> None:
-        """Drops a block's second subscription; GNU Radio makes all of them anew at every start.
-
-        A block that ends says so once a subscription. A subscriber to both ports ends at the first word,
-        and the second would end its next run before a message comes.
-        """
-        block, kept = self.to_basic_block(), set()
-        for port in self._ports.values():
-            subscriptions = block.message_subscribers(port)
-            for subscription in [pmt.nth(index, subscriptions) for index in range(pmt.length(subscriptions))]:
-                subscriber = pmt.symbol_to_string(pmt.car(subscription))
-                if subscriber in kept:
-                    block.message_port_unsub(port, subscription)
-                kept.add(subscriber)
 
 
 class _Queue:

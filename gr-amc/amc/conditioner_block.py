@@ -15,6 +15,7 @@ from .signal_tracker import SignalTracker
 from .stream_tags import TagReader
 from .thread_state import KeptThreadState
 from .windows import checked_count
+from .word_to_end import begin_to_publish, prepare_to_end
 
 SIGNALS = "signals"
 MOST_SIGNALS = 8
@@ -84,8 +85,13 @@ class _Outlet(gr.basic_block):
     def say(self, sentence: str) -> None:
         self.logger.error(sentence)
 
+    def start(self) -> bool:
+        begin_to_publish(self)
+        return True
+
     def stop(self) -> bool:
         self.source.stop()
+        prepare_to_end(self)
         return True
 
     def general_work(self, input_items, output_items) -> int:
@@ -95,6 +101,7 @@ class _Outlet(gr.basic_block):
             self.source.fail(error)
             given = None
         if given is None:
+            self.stop()  # while GNU Radio has not told the subscribers to end
             return -1
         for output, (count, tags) in enumerate(given):
             for key, value in tags.items():

@@ -6,10 +6,11 @@ import sys
 import pmt
 from gnuradio import gr
 
-from .block import LABELS, STATUS, forget_words_to_end
+from .block import LABELS, STATUS
 from .display_state import DisplayState
 from .errors import AmcError
 from .model import load_model
+from .word_to_end import forget_words_to_end
 
 DEFAULT_HISTORY = 30.0
 DEFAULT_UPDATE_PERIOD = 0.05

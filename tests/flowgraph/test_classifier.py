@@ -316,6 +316,26 @@ def test_no_average_spans_a_retune_even_where_its_windows_are_dropped(model, mon
         assert message["label"] == ("LOW", "HIGH")[message["offset"] // (20 * 1024) % 2]
 
 
+def test_a_subscriber_of_two_classifiers_hears_both_to_their_ends(model):
+    """GNU Radio ends it with the first of them, and its next run with the second."""
+    top, sink, sources, classifiers = gr.top_block(), MessageSink(), [], []
+    for windows in (300, 30):
+        source, block = blocks.vector_source_c(np.ones(windows * 1024)), amc.classifier(model=model, batch=4)
+        top.connect(source, block)
+        for port in ("labels", "status"):
+            top.msg_connect(block, port, sink, port)
+        sources.append(source)
+        classifiers.append(block)
+    slow(classifiers[0], 0.004)
+    for _ in range(2):
+        sink.labels.clear()
+        for source in sources:
+            source.rewind()
+        top.run()
+        assert [block.counters["windows"] for block in classifiers] == [300, 30]
+        assert len(sink.labels) == 330
+
+
 @pytest.mark.parametrize("overload", ["block", "drop"])
 def test_stop_in_mid_stream_ends_soon_and_loses_nothing_queued(model, overload):
     block = amc.classifier(model=model, overload=overload, batch=2)

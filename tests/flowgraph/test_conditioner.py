@@ -209,6 +209,23 @@ def test_labels_of_classifiers_behind_carry_the_frequency(scene, model):
             assert seconds == pytest.approx(number * 1024 / (8 * symbol_rate), rel=0.01)
 
 
+def test_a_subscriber_of_conditioner_and_classifier_hears_both_to_their_ends(scene, model, monkeypatch):
+    block, classifier, sink = amc.conditioner(RATE, TUNING, interval=INTERVAL), amc.classifier(model), MessageSink()
+    classify = classifier._pipeline.finish
+    monkeypatch.setattr(classifier._pipeline, "finish", lambda inference: time.sleep(0.01) or classify(inference))
+    source, top = blocks.vector_source_c(scene), gr.top_block()
+    top.connect(source, block, classifier)
+    top.msg_connect(block, "signals", sink, "status")
+    top.msg_connect(classifier, "labels", sink, "labels")
+    for _ in range(2):
+        source.rewind()
+        sink.labels.clear()
+        sink.status.clear()
+        top.run()
+        assert len(sink.labels) == int(LOOKS * INTERVAL * 8 * QPSK_RATE) // 1024
+        assert len(sink.status) == LOOKS
+
+
 # --- signals that come, go and move ---------------------------------------------------------------
 
 
