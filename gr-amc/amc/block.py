@@ -70,10 +70,15 @@ class _Publisher(gr.basic_block):
     def publish_status(self, message) -> None:
         self.message_port_pub(self._ports[STATUS], message)
 
-    def finish(self) -> None:
-        """Ends this block as GNU Radio would, after the messages so far."""
+    def finish(self, stopped: bool) -> None:
+        """Ends this block as GNU Radio would, after the messages so far.
+
+        A flowgraph that is ``stopped`` or reconfigured ends all its blocks, but in no order: told to end besides, this
+        one might tell subscribers that are over already, whose next run then ends before a message comes.
+        """
         prepare_to_end(self)
-        self.to_basic_block()._post(SYSTEM, pmt.cons(pmt.intern("done"), pmt.from_long(1)))
+        if not stopped:
+            self.to_basic_block()._post(SYSTEM, pmt.cons(pmt.intern("done"), pmt.from_long(1)))
 
 
 class _Queue:
@@ -195,7 +200,7 @@ class _Sink(gr.sync_block):
         self.pipeline.counters.errors += self._queue.empty()
         self._warn_of_drops()
         self._publish_status()
-        self.publisher.finish()
+        self.publisher.finish(stopped=not self.detail().done())
         self._thread_state.release()
         return True
 

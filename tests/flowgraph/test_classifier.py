@@ -13,7 +13,7 @@ from gnuradio.amc.errors import AmcError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.helpers.flowgraphs import DEADLINE, Chopper, MessageSink, Run, rx_time, steps, tag
+from tests.helpers.flowgraphs import DEADLINE, Chopper, MessageSink, Run, eventually, running, rx_time, steps, tag
 from tests.helpers.tiny_models import write_failing_model, write_model
 
 pytestmark = pytest.mark.hard_timeout(240)
@@ -351,6 +351,18 @@ def test_stop_in_mid_stream_ends_soon_and_loses_nothing_queued(model, overload):
     assert block.error is None
     assert block.counters["windows"] > 0
     assert not [thread for thread in threading.enumerate() if thread.name == "amc inference"]
+
+
+def test_a_flowgraph_that_is_stopped_leaves_no_word_to_end_for_its_next_run(model):
+    block, sink = amc.classifier(model=model), MessageSink()
+    top = gr.top_block()
+    top.connect(blocks.vector_source_c(np.ones(1024), True), blocks.throttle(gr.sizeof_gr_complex, 1e6), block)
+    top.msg_connect(block, "labels", sink, "labels")
+    for _ in range(3):
+        sink.labels.clear()
+        with running(top):
+            assert eventually(lambda: sink.labels)
+        assert [one.to_basic_block().nmsgs(pmt.intern("system")) for one in (block._publisher, sink)] == [0, 0]
 
 
 # --- errors ---------------------------------------------------------------------------------------
