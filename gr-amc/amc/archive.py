@@ -68,7 +68,7 @@ def plan(
     """
     jobs, unreadable = [], []
     for path in map(usable_path, paths):
-        if not path.is_dir():
+        if not os.path.isdir(path):
             jobs.append(Job(path, place(path, Path())))
             continue
         name = Path(os.path.basename(os.path.abspath(path)))

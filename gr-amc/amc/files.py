@@ -4,6 +4,7 @@
 import os
 import re
 import secrets
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,15 +30,17 @@ def sentences(path: str) -> Iterator[None]:
 @contextmanager
 def replacing(path: str, mode: str) -> Iterator[IO]:
     """A file that takes its name only when all of it is written; a device or pipe is written to as it is."""
-    final = Path(os.path.realpath(path))
-    if final.exists() and not final.is_file() and not final.is_dir():
-        with sentences(path), open(final, mode, **_text(mode)) as file:
-            yield file
-        return
-    temporary = final.with_name(f".{_stem(final.name)}.{secrets.token_hex(4)}.tmp")
     with sentences(path):
-        if final.is_dir():
+        kind = _kind(path)
+        if stat.S_ISDIR(kind):
             raise IsADirectoryError(0, "it is a folder")
+        if not stat.S_ISREG(kind):
+            # By the name given: what /dev/fd/N stands for has no path of its own where it is a pipe.
+            with open(path, mode, **_text(mode)) as file:
+                yield file
+            return
+        final = Path(os.path.realpath(path))
+        temporary = final.with_name(f".{_stem(final.name)}.{secrets.token_hex(4)}.tmp")
         try:
             # Opened within, so that an interrupt right behind it leaves nothing either.
             with open(temporary, mode.replace("w", "x"), **_text(mode)) as file:
@@ -48,8 +51,17 @@ def replacing(path: str, mode: str) -> Iterator[IO]:
             raise
 
 
+def _kind(path: str) -> int:
+    """What is at a path, for the functions of ``stat``; a plain file where there is nothing yet."""
+    try:
+        return os.stat(path).st_mode
+    except FileNotFoundError:
+        return stat.S_IFREG
+
+
 def _stem(name: str) -> str:
-    return name[:100]
+    # In bytes, in which the length of a name is limited.
+    return os.fsdecode(os.fsencode(name)[:100])
 
 
 def discard_unfinished(folder: Path, names: Iterable[str]) -> None:

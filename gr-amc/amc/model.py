@@ -2,6 +2,7 @@
 """A model file with everything needed to use it."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ def _find(name_or_path: str) -> Path:
     name = name_or_path or DEFAULT_MODEL
     released = MODELS / f"{name}.onnx"
     if "/" not in name and not name.endswith(".onnx"):
-        if released.is_file():
+        if os.path.isfile(released):
             return released
         known = ", ".join(released_models()) or "none"
         raise AmcError(f"there is no released model '{name}'; give a path to a .onnx file or one of: {known}.")

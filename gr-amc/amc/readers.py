@@ -55,7 +55,7 @@ def open_recording(
     given = (sample_format or "").strip().lower()
     # Samples may be read without their metadata, when the format is given.
     samples = given not in ("", "sigmf") and path.name.endswith(".sigmf-data")
-    alone = samples and not path.with_suffix(".sigmf-meta").exists()
+    alone = samples and not os.path.exists(path.with_suffix(".sigmf-meta"))
     if given == "sigmf" or (is_sigmf(path.name) and not alone):
         recording = open_sigmf(path, given if given != "sigmf" else "")
         return _with_settings(recording, NameHints(), sample_rate, frequency)

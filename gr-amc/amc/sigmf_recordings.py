@@ -50,7 +50,7 @@ def open_sigmf(path: Path, given_format: str) -> Recording:
 
 def _read_pair(path: Path) -> tuple[dict, Source, str]:
     meta = path.with_suffix(".sigmf-meta") if path.suffix.lower() == ".sigmf-data" else path
-    if meta != path and not meta.exists():
+    if meta != path and not os.path.exists(meta):
         file_size(path)
         raise AmcError(f"the metadata {meta} of {path} is missing; put it there, or give the sample format (--format).")
     file_size(meta)
@@ -58,7 +58,7 @@ def _read_pair(path: Path) -> tuple[dict, Source, str]:
         metadata = read_metadata(file, str(meta))
     information = Fields(str(meta)).object(metadata, "global")
     dataset = _dataset_path(meta, information.get("core:dataset"))
-    if not dataset.exists():
+    if not os.path.exists(dataset):
         said = (
             " (core:metadata_only: it was meant to come alone)" if information.get("core:metadata_only") is True else ""
         )

@@ -398,7 +398,8 @@ def test_a_recording_needs_a_whole_window(tmp_path, model, capsys):
 
 def test_a_bad_model_gets_a_sentence(tmp_path, capsys):
     levels(0).tofile(tmp_path / "a.cf32")
-    assert "no released model 'none'" in refused(capsys, tmp_path / "a.cf32", "--model", "none")
+    for name in ("none", "x" * 256):
+        assert f"no released model '{name}'" in refused(capsys, tmp_path / "a.cf32", "--model", name)
     (tmp_path / "text.onnx").write_text("not a model")
     assert "not a valid ONNX file" in refused(capsys, tmp_path / "a.cf32", "--model", tmp_path / "text.onnx")
     known = ("--model", write_model(tmp_path / "m.onnx", metadata={}))
@@ -479,11 +480,29 @@ def test_an_output_that_cannot_be_written_gets_a_sentence(tmp_path, model, capsy
         for path, reason in (
             (tmp_path / "none" / "x", "No such file"),
             (tmp_path, "folder"),
+            (tmp_path / ("x" * 256), "name too long"),
             ("/dev/full", "No space left"),
         ):
             said = refused(capsys, tmp_path / "a.cf32", "--model", model, option, path)
             assert f"{path} cannot be written" in said and reason in said
     assert os.listdir(tmp_path) == ["a.cf32"]
+
+
+def test_an_output_may_be_a_pipe_without_a_name(tmp_path, model):
+    """As the shell's >(command) gives it, and /dev/stdout before a |."""
+    levels(*MEANS).tofile(tmp_path / "a.cf32")
+    reader, writer = os.pipe()
+    with open(reader) as pipe:
+        assert run(tmp_path / "a.cf32", "--model", model, "--output", "json", "--out", f"/dev/fd/{writer}") == 0
+        os.close(writer)
+        assert [line["label"] for line in json_lines(pipe.read())] == LABELS
+
+
+def test_an_output_may_have_the_longest_name_there_is(tmp_path, model):
+    levels(*MEANS).tofile(tmp_path / "a.cf32")
+    name = 85 * "\N{CJK UNIFIED IDEOGRAPH-6F22}"  # 255 bytes
+    assert run(tmp_path / "a.cf32", "--model", model, "--out", tmp_path / name) == 0
+    assert sorted(os.listdir(tmp_path)) == ["a.cf32", name]
 
 
 @pytest.fixture(scope="module")

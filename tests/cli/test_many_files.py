@@ -354,6 +354,16 @@ def test_a_damaged_recording_does_not_stop_the_others(tmp_path, jobs, capfd):
     assert written(before, identities()) == ["in/d.cf32.txt", "in/e.cf32.txt", "none.cf32.txt"]
 
 
+def test_names_that_are_too_long_do_not_stop_the_others(model, capsys):
+    long = "x" * 250 + ".cf32"  # whose result would have one more
+    record(f"in/{long}", 1)
+    record("in/y.cf32", 1)
+    assert run("in", "z" * 256, "--model", model, "--output-dir", "out") == 1
+    said = capsys.readouterr().err
+    assert said.count("File name too long") == 2 and "2 of 3 failed" in said
+    assert results() == ["in/y.cf32.txt"]
+
+
 def test_an_output_folder_that_cannot_be_written_is_known_before_the_work(model, capsys):
     record("in/a.cf32", 1)
     Path("file").touch()

@@ -386,6 +386,7 @@ def capture(**fields):
         ({"core:dataset": ""}, "same folder"),
         ({"core:dataset": "sub"}, "is a folder"),
         ({"core:dataset": "missing.bin"}, "missing.bin of"),
+        ({"core:dataset": "x" * 256}, "are missing"),
     ],
 )
 def test_bad_metadata_gets_a_sentence(tmp_path, fields, said):
@@ -502,6 +503,8 @@ def test_files_that_cannot_be_read_get_a_sentence(tmp_path):
         assert "no possible path" in sentence(name)
     (tmp_path / "loop.cf32").symlink_to("loop.cf32")
     assert "cannot be read" in sentence(tmp_path / "loop.cf32")
+    assert "name too long" in sentence(tmp_path / f"{'x' * 256}.sigmf-data")
+    assert "name too long" in sentence(tmp_path / f"{'x' * 256}.sigmf-data", sample_format="cf32")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
