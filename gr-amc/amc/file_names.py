@@ -37,18 +37,25 @@ def hints_from_name(name: str) -> NameHints:
     if gqrx:
         date, clock, frequency, rate = gqrx.groups()
         return NameHints("cf32", usable_rate(float(rate)), usable_frequency(float(frequency)), _moment(date, clock))
-    stem, _, ending = name.rpartition(".")
-    words = [ending.lower(), *re.split(r"[^a-z0-9]+", stem.lower())] if stem else re.split(r"[^a-z0-9]+", name.lower())
+    # What follows the last point may be no ending but half a number, as in rec_2.4Msps.
+    ending = name.rpartition(".")[2].lower()
+    words = [ending, *re.split(r"[^a-z0-9]+", name.lower())]
     # .iq says only that it is complex, so another word of the name is heard first.
     known = [word for word in words if word in ALIASES or word == "wav"]
-    chosen = next((word for word in known if word != "iq"), known[0] if ending.lower() == "iq" else None)
-    rate, frequency, moment = _RATE.search(stem), _FREQUENCY.search(stem), _MOMENT.search(stem)
+    chosen = next((word for word in known if word != "iq"), known[0] if ending == "iq" else None)
+    rate = max(_RATE.finditer(name), key=_certainty, default=None)
+    frequency, moment = _FREQUENCY.search(name), _MOMENT.search(name)
     return NameHints(
         chosen,
         usable_rate(float(rate[1]) * _SCALES[(rate["bare"] or rate["scale"]).lower()]) if rate else None,
         usable_frequency(float(frequency[1].replace("_", ".")) * _SCALES[frequency[2].lower()]) if frequency else None,
         _moment(*moment.groups()) if moment else None,
     )
+
+
+def _certainty(rate: re.Match) -> int:
+    """How surely a number is a rate: rtl_433 writes that with a bare k, and the frequency before it with a bare M."""
+    return {"": 2, "k": 1, "m": 0}[(rate["bare"] or "").lower()]
 
 
 def _moment(date: str, clock: str) -> tuple[int, float] | None:

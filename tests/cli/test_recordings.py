@@ -105,6 +105,7 @@ def test_every_real_datatype_is_the_real_part_of_its_analytic_signal(tmp_path, k
         ("a.cu8", "u8"),
         ("rec_cs16_48k.iq", "i16"),
         ("rec-cu8-2.4Msps.bin", "u8"),
+        ("rec_2.4Msps_cu8", "u8"),
         ("gqrx_20140908_214530_433800000_2400000_fc.raw", "f32"),
     ],
 )
