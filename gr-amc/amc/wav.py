@@ -74,9 +74,10 @@ def _layout(content: bytes) -> tuple[int, int, int, int, int] | None:
 
 
 def _data_length(path: Path, length: int, long_length: int | None, rest: int) -> int:
-    if long_length is not None and length == 0xFFFFFFFF:
-        length = long_length
-    elif length in (0, 0xFFFFFFFF) or rest > 0xFFFFFFFF:
+    largest = 0xFFFFFFFF
+    if long_length is not None and length == largest:
+        length, largest = long_length, 0xFFFFFFFFFFFFFFFF
+    if length in (0, largest) or rest > largest:
         # Written by a program that was ended, or that could not go back; or too long for the field.
         length = rest
     if length > rest:

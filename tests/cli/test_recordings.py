@@ -179,6 +179,15 @@ def wav_bytes(
     return head + struct.pack("<I", min(len(body), 0xFFFFFFFF)) + body
 
 
+def rf64(length):
+    """An RF64 file, whose chunk ds64 has the length of the samples."""
+    return {
+        "head": b"RF64",
+        "length": 0xFFFFFFFF,
+        "before": b"ds64" + struct.pack("<IQQQI", 28, 0, length, 1000, 0),
+    }
+
+
 @pytest.mark.parametrize(
     "surroundings",
     [
@@ -186,10 +195,12 @@ def wav_bytes(
         {"before": b"odd " + struct.pack("<I", 3) + b"abc\0", "after": b"LIST" + struct.pack("<I", 4) + b"INFO"},
         {"length": 0xFFFFFFFF},
         {"length": 0},
-        {"head": b"RF64", "length": 0xFFFFFFFF, "before": b"ds64" + struct.pack("<IQQQI", 28, 0, 8000, 1000, 0)},
+        rf64(8000),
+        rf64((1 << 64) - 1),
+        rf64(0),
         {"tag": 0xFFFE, "more": struct.pack("<HHI", 22, 32, 3) + struct.pack("<H", 3) + bytes(14)},
     ],
-    ids=["plain", "other chunks", "streamed", "interrupted", "RF64", "extensible"],
+    ids=["plain", "other chunks", "streamed", "interrupted", "RF64", "streamed RF64", "interrupted RF64", "extensible"],
 )
 def test_float_wav_in_every_wrapping(tmp_path, surroundings):
     samples = noise(1000)
