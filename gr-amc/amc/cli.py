@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -51,6 +52,12 @@ VERSION = "0.1.0"
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **settings) -> None:
+        super().__init__(**settings)
+        # What begins so is a value and no option, -50k as well: the rule of Python 3.14, where older ones know only
+        # digits and a point.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
+
     def error(self, message: str) -> None:
         self.exit(2, f"{self.prog}: {message}; {self.prog} --help lists the options.\n")
 

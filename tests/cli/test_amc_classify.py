@@ -365,6 +365,13 @@ def test_numbers_may_have_a_unit_prefix(tmp_path, model, capsys):
     assert "2400000 samples/s" in printed.err
 
 
+@pytest.mark.parametrize("text", ["-50k", "-.05M", "-5e4", "-50000"])
+def test_a_frequency_may_be_negative(tmp_path, model, capsys, text):
+    levels(0).tofile(tmp_path / "a.cf32")
+    assert run(tmp_path / "a.cf32", "--model", model, "--output", "json", "--frequency", text) == 0
+    assert json_lines(capsys.readouterr().out)[0]["frequency"] == -50e3
+
+
 def test_help_and_version(capsys):
     assert run("--help") == 0
     assert "--squelch" in capsys.readouterr().out
