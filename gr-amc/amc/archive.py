@@ -26,6 +26,7 @@ from .errors import AmcError, first_line
 from .files import check_apart, discard_unfinished, sentences
 from .readers import is_recording_name, usable_path
 from .reading import reading
+from .sigmf_recordings import named_dataset
 
 RECORDS = ".amc_classify.jsonl"
 # What an empty line raises, or what a killed run, or an editor, left of one.
@@ -84,8 +85,8 @@ def plan(
         other = results.setdefault(os.path.realpath(job.result), job)
         if os.path.abspath(other.recording) != os.path.abspath(job.recording):
             raise AmcError(
-                f"{other.recording} and {job.recording} would both have the result {job.result}; name their folders in "
-                "place of the files, or give each its own --output-dir."
+                f"{other.recording} and {job.recording} would both have the result {job.result}; rename one of them, "
+                "or name their folders in place of the files."
             )
     chosen = list(results.values())  # what was named twice is done once
     check_apart([str(job.result) for job in chosen], [job.recording for job in chosen])
@@ -100,13 +101,18 @@ def _recordings_in(folder: Path, sample_format: str | None, unreadable: list[str
 
     for parent, folders, names in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        present = set(names)
-        for name in sorted(names):
-            path = Path(parent, name)
-            # The samples of a SigMF pair are read through their metadata.
-            paired = name.endswith(".sigmf-data") and path.with_suffix(".sigmf-meta").name in present
-            if not name.startswith(".") and not paired and is_recording_name(name, sample_format):
-                yield path
+        present = {name for name in names if not name.startswith(".") and is_recording_name(name, sample_format)}
+        yield from (Path(parent, name) for name in _without_datasets(Path(parent), present))
+
+
+def _without_datasets(folder: Path, names: set[str]) -> list[str]:
+    """The recordings in a folder, sorted, without samples that are read through their SigMF metadata."""
+    metas = {name for name in names if name.endswith(".sigmf-meta")}
+    samples = {Path(name).with_suffix(".sigmf-data").name for name in metas}
+    others = names - metas - samples
+    if others:  # otherwise no metadata need be read
+        others -= {named_dataset(folder / name) for name in metas}
+    return sorted(metas | others)
 
 
 # --- what is there already -------------------------------------------------------------------------

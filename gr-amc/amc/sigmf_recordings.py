@@ -53,10 +53,7 @@ def _read_pair(path: Path) -> tuple[dict, Source, str]:
     if meta != path and not os.path.exists(meta):
         file_size(path)
         raise AmcError(f"the metadata {meta} of {path} is missing; put it there, or give the sample format (--format).")
-    file_size(meta)
-    with reading(meta), open(meta, "rb") as file:
-        metadata = read_metadata(file, str(meta))
-    information = Fields(str(meta)).object(metadata, "global")
+    metadata, information = _read_metadata_file(meta)
     dataset = _dataset_path(meta, information.get("core:dataset"))
     if not os.path.exists(dataset):
         said = (
@@ -64,6 +61,23 @@ def _read_pair(path: Path) -> tuple[dict, Source, str]:
         )
         raise AmcError(f"the samples {dataset} of {meta} are missing{said}; put them beside it.")
     return metadata, Source(dataset, 0, file_size(dataset)), str(meta)
+
+
+def _read_metadata_file(meta: Path) -> tuple[dict, dict]:
+    """The metadata, and the object ``global`` in it."""
+    file_size(meta)
+    with reading(meta), open(meta, "rb") as file:
+        metadata = read_metadata(file, str(meta))
+    return metadata, Fields(str(meta)).object(metadata, "global")
+
+
+def named_dataset(meta: Path) -> str | None:
+    """What ``core:dataset`` in a metadata file says; None where it, or all of the file, cannot be used."""
+    try:
+        name = _read_metadata_file(meta)[1].get("core:dataset")
+    except AmcError:
+        return None
+    return name if is_plain_name(name) else None
 
 
 def _dataset_path(meta: Path, name: object) -> Path:

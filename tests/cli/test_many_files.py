@@ -107,6 +107,19 @@ def test_a_folder_is_searched_for_recordings(model, capsys):
     assert "in/untold.bin.txt" in results() and len(results()) == 7
 
 
+def test_samples_that_metadata_name_are_read_through_these(model, capsys):
+    for name in ("p.cf32", "q.cf32", "q.sigmf-data", "r.cf32"):
+        record(f"in/{name}", 1)
+    for name, dataset in (("p", "p.cf32"), ("q", "q.cf32"), ("q.amc", "q.cf32"), (".hidden", "r.cf32")):
+        content = {"global": {"core:datatype": "cf32_le", "core:version": "1.2.5", "core:dataset": dataset}}
+        Path(f"in/{name}.sigmf-meta").write_text(json.dumps(content))
+    Path("in/s.sigmf-meta").write_text('{"global": {"core:dataset": "r.cf32"')
+    os.mkfifo("in/t.sigmf-meta")
+    assert run("in", "--model", model, "--output-dir", "out") == 1
+    assert results() == [f"in/{name}.txt" for name in ("p.sigmf-meta", "q.sigmf-meta", "r.cf32")]
+    assert "2 of 5 failed" in capsys.readouterr().err
+
+
 def test_recordings_of_one_name_lie_apart(model, capsys):
     record("day1/x.cf32", 1)
     record("day2/x.cf32", 0.5, 0.5)
