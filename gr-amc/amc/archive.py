@@ -294,9 +294,9 @@ def _end(process: multiprocessing.Process) -> None:
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """For a process that begins within, Ctrl-C is this one's affair, from its first instruction on."""
+    """For a process that begins within, Ctrl-C and the end of the terminal are this one's affair from the first on."""
     resource_tracker.ensure_running()  # which unblocks the signal when it starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:

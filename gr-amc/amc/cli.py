@@ -4,7 +4,8 @@
 One recording, or several after another, as told; or, with folders, --output-dir, --jobs or --dask, an ``archive``.
 
 Standard output carries data and nothing else; everything said to people goes to standard error. Exit code 0: done;
-1: something the user can mend, said in one sentence; 2: wrong usage; 130: interrupted; 141: nobody reads the output.
+1: something the user can mend, said in one sentence; 2: wrong usage; 130: interrupted, 143 and 129 by another program
+or with its terminal; 141: nobody reads the output.
 """
 
 import argparse
@@ -644,7 +645,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         _discard_unwritten()
         _tell(f"{PROGRAM}: interrupted.")
-        return 143 if isinstance(stop, _Terminated) else 130
+        return 128 + (stop.number if isinstance(stop, _Terminated) else signal.SIGINT)
     except BrokenPipeError:
         _discard_unwritten()
         return 141
@@ -652,14 +653,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Terminated(KeyboardInterrupt):
-    """The program was asked to end by another (SIGTERM)."""
+    """The program was asked to end by another (SIGTERM), or its terminal is gone (SIGHUP)."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 def program() -> None:
-    """The program amc_classify: ``main``, which also cleans up when another program ends it."""
+    """The program amc_classify: ``main``, which also cleans up when another program or its terminal ends it."""
 
     def terminate(number: int, frame: object) -> None:
-        raise _Terminated
+        raise _Terminated(number)
 
     signal.signal(signal.SIGTERM, terminate)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which is how nohup has it
+        signal.signal(signal.SIGHUP, terminate)
     sys.exit(main())

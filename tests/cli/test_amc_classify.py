@@ -559,7 +559,7 @@ def test_a_closed_pipe_is_quiet(model, long_recording):
     assert len(said.splitlines()) == 1 and "long_1Msps.cf32: cf32_le" in said
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_says_so_and_leaves_nothing(tmp_path, model, stop):
     # Long enough to be interrupted by anyone: 4 GiB of which nothing is on the disk.
     with open(tmp_path / "a.cf32", "wb") as file:

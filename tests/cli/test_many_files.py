@@ -304,7 +304,7 @@ def test_a_killed_run_goes_on_where_it_was(model, jobs):
         ]
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_interrupted_run_leaves_whole_results_only(model, stop, jobs):
     record("in/a.cf32", 1)
@@ -314,8 +314,8 @@ def test_an_interrupted_run_leaves_whole_results_only(model, stop, jobs):
     with begin(*how, start_new_session=True) as process:
         done_recordings(process, 1)
         workers = children(process)
-        # A terminal sends Ctrl-C to all processes of the run, another program its signal to the one it knows.
-        (os.killpg if stop == signal.SIGINT else os.kill)(process.pid, stop)
+        # A terminal sends its signals to all processes of the run, another program to the one that it knows.
+        (os.kill if stop == signal.SIGTERM else os.killpg)(process.pid, stop)
         said = process.stderr.read()
     assert process.returncode == 128 + stop
     assert [line for line in said.splitlines() if not line.startswith(" ")] == ["amc_classify: interrupted."]
