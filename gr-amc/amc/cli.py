@@ -660,12 +660,27 @@ class _Terminated(KeyboardInterrupt):
         self.number = number
 
 
+def _replace_closed_streams() -> None:
+    """Takes the places of standard streams that were closed, before a file that is opened gets one.
+
+    Standard output refuses what is written to it, as if it were closed still; nobody hears standard error.
+    """
+    for name, flags, mode in (
+        ("stdin", os.O_RDONLY, "r"),
+        ("stdout", os.O_RDONLY, "w"),
+        ("stderr", os.O_WRONLY, "w"),
+    ):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode))
+
+
 def program() -> None:
     """The program amc_classify: ``main``, which also cleans up when another program or its terminal ends it."""
 
     def terminate(number: int, frame: object) -> None:
         raise _Terminated(number)
 
+    _replace_closed_streams()
     signal.signal(signal.SIGTERM, terminate)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which is how nohup has it
         signal.signal(signal.SIGHUP, terminate)

@@ -548,6 +548,24 @@ def test_a_full_standard_output_gets_a_sentence(model, long_recording):
     assert "Exception" not in done.stderr
 
 
+@pytest.mark.parametrize("jobs", [(), ("--output-dir", "out", "--jobs", "2")])
+def test_closed_streams_do_not_end_the_work(tmp_path, model, jobs):
+    levels(*MEANS).tofile(tmp_path / "a.cf32")
+    result = "out/a.cf32.jsonl" if jobs else "a.jsonl"
+    how = [*PROGRAM, "a.cf32", "--model", model, "--output", "json", *(jobs or ("--out", result))]
+    assert subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *how], cwd=tmp_path).returncode == 0
+    assert len(json_lines((tmp_path / result).read_text())) == 7
+
+
+def test_a_closed_standard_output_gets_a_sentence(tmp_path, model):
+    levels(*MEANS).tofile(tmp_path / "a.cf32")
+    how = ["sh", "-c", 'exec "$@" >&-', "sh", *PROGRAM, "a.cf32", "--model", model]
+    done = subprocess.run(how, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("amc_classify: standard output cannot be written: Bad file desc")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_closed_pipe_is_quiet(model, long_recording):
     with subprocess.Popen(
         [*PROGRAM, str(long_recording), "--model", model, "--hop", "16"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
