@@ -345,7 +345,7 @@ def _csv(file: TextIO, rows: _Rows) -> Add:
     writer = csv.writer(file, lineterminator="\n")
     head = [_shown(rows.recording.path)] if rows.several else []
     if rows.first:
-        bands = ["frequency_lower_edge", "frequency_upper_edge"] if rows.conditioned else []
+        bands = ["bandwidth", "frequency_lower_edge", "frequency_upper_edge"] if rows.conditioned else []
         names = ["sample_start", "sample_count", "time", "frequency", *bands, "label", "confidence", "power_dbfs"]
         probabilities = [f"probability {label}" for label in rows.model.classes]
         writer.writerow([*(["file"] if rows.several else []), *names, *probabilities])
@@ -353,8 +353,8 @@ def _csv(file: TextIO, rows: _Rows) -> Add:
     def add(result: Result, segment: Segment) -> None:
         moment = "" if result.time is None else iso_time(result.time)
         frequency = "" if result.frequency is None else repr(result.frequency)
-        edges = map(repr, result.edges or ()) if result.edges or not rows.conditioned else ("", "")
-        known = [result.sample_start, result.sample_count, moment, frequency, *edges, result.label]
+        band = map(repr, (result.bandwidth, *result.edges)) if result.edges else [""] * 3 * rows.conditioned
+        known = [result.sample_start, result.sample_count, moment, frequency, *band, result.label]
         numbers = [f"{result.confidence:.6f}", f"{result.power_dbfs:.3f}", *(f"{p:.6f}" for p in result.probabilities)]
         writer.writerow([*head, *known, *numbers])
 

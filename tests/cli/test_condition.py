@@ -110,7 +110,7 @@ def test_csv_and_table_tell_the_band(capture, model, capsys):
     assert head.split()[-2:] == ["frequency/Hz", "bandwidth/Hz"]
     assert len(rows) == len(table) == len(lines) > 20
     for row, shown, line in zip(rows, table, lines, strict=True):
-        for name in ("sample_start", "frequency", "frequency_lower_edge", "frequency_upper_edge", "label"):
+        for name in ("sample_start", "frequency", "bandwidth", "frequency_lower_edge", "frequency_upper_edge", "label"):
             assert row[name] == str(line[name])
         assert [int(text) for text in shown.split()[-2:]] == [round(line["frequency"]), round(line["bandwidth"])]
 
@@ -141,6 +141,10 @@ def test_without_a_sample_rate_there_are_no_frequencies(capture, model, tmp_path
     assert not any({"frequency", "bandwidth", "time"} & set(line) for line in lines)
     assert run(path, "--model", model, "--condition") == 0
     assert "frequency" not in capsys.readouterr().out
+    assert run(path, "--model", model, "--condition", "--output", "csv") == 0
+    for row in csv.DictReader(capsys.readouterr().out.splitlines()):
+        assert row["bandwidth"] == row["frequency_lower_edge"] == row["frequency_upper_edge"] == ""
+        assert row["label"] and None not in row
 
 
 def test_archives_and_pictures_take_it_as_well(capture, model, tmp_path, capsys):
