@@ -319,12 +319,12 @@ def _table(file: TextIO, rows: _Rows) -> Add:
     has_bands = rows.conditioned and rate
     if rows.several:
         file.write(f"# {_shown(recording.path)}\n")
-    seconds = "     seconds" if rate else ""
+    seconds = f"  {'seconds':>12}" if rate else ""
     bands = "    frequency/Hz  bandwidth/Hz" if has_bands else ""
     file.write(f"{'sample':>12}{seconds}  {'label':<{width}}  confidence  power/dBFS{bands}\n")
 
     def add(result: Result, segment: Segment) -> None:
-        seconds = f"{result.sample_start / rate:12.6f}" if rate else ""
+        seconds = f"  {result.sample_start / rate:12.6f}" if rate else ""
         band = f"  {result.frequency:14.0f}  {result.bandwidth:12.0f}" if has_bands else ""
         file.write(
             f"{result.sample_start:12d}{seconds}  {result.label:<{width}}  {result.confidence:10.3f}"

@@ -57,6 +57,8 @@ def open_recording(
     samples = given not in ("", "sigmf") and path.name.endswith(".sigmf-data")
     alone = samples and not os.path.exists(path.with_suffix(".sigmf-meta"))
     if given == "sigmf" or (is_sigmf(path.name) and not alone):
+        if given == "wav":
+            raise AmcError(f"{path} is a SigMF recording, whose samples are no WAV file; leave --format away.")
         recording = open_sigmf(path, given if given != "sigmf" else "")
         return _with_settings(recording, NameHints(), sample_rate, frequency)
     hints = hints_from_name(path.name)

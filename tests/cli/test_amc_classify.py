@@ -154,6 +154,12 @@ def test_the_table_has_a_row_a_window(tmp_path, model, capsys):
     assert "sample rate from its name" in printed.err
 
 
+def test_columns_of_the_table_stay_apart_in_a_long_recording(tmp_path, model, capsys):
+    levels(1, 1).tofile(tmp_path / "a.cf32")
+    assert run(tmp_path / "a.cf32", "--model", model, "--sample-rate", "0.001") == 0
+    assert capsys.readouterr().out.splitlines()[-1].split()[:3] == ["1024", "1024000.000000", "HIGH"]
+
+
 def test_several_recordings_are_told_apart(tmp_path, model, capsys):
     paths = [tmp_path / "a.cf32", tmp_path / "b.cf32"]
     levels(0, 0).tofile(paths[0])

@@ -124,6 +124,12 @@ def test_a_given_format_wins_over_the_name(tmp_path):
     assert open_recording(tmp_path / "a.cf32").sample_count == 100
 
 
+def test_a_sigmf_recording_is_no_wav_file(tmp_path):
+    noise(100).tofile(tmp_path / "a.sigmf-data")
+    write_meta(tmp_path / "a.sigmf-meta")
+    assert "is a SigMF recording" in sentence(tmp_path / "a.sigmf-meta", sample_format="wav")
+
+
 def test_precedence_of_rate_and_frequency(tmp_path):
     noise(100).tofile(tmp_path / "a_48k_7MHz.cf32")
     told = open_recording(tmp_path / "a_48k_7MHz.cf32")
