@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said of a window, and its forms: JSON object, PMT dictionary."""
+"""What is said of windows, and its forms: JSON object, PMT dictionary."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -113,25 +113,8 @@ def to_json(result: Result, classes: tuple[str, ...]) -> dict:
     return content
 
 
-def to_pmt(result: Result):
-    """The PMT dictionary of the block's ``labels`` port; its keys are listed in ``gnuradio.amc.classifier``."""
-    from ._messages import message
-
-    return message(
-        result.label,
-        result.confidence,
-        result.probabilities,
-        result.sample_start,
-        result.sample_count,
-        result.power_dbfs,
-        result.time,
-        result.frequency,
-        result.bandwidth,
-    )
-
-
 def from_pmt(message) -> Result:
-    """The result that ``to_pmt`` made the message of."""
+    """The result that is in a PMT dictionary of the block's ``labels`` port."""
     import pmt
 
     fields = pmt.to_python(message)

@@ -28,11 +28,11 @@ using Time = std::optional<std::pair<uint64_t, double>>;
 pmt::pmt_t Key(const char* name) { return pmt::intern(name); }
 
 pmt::pmt_t Message(const pmt::pmt_t& label, double confidence, const float* probabilities, size_t classes,
-                   uint64_t offset, uint64_t length, double power, const Time& time, std::optional<double> frequency,
-                   std::optional<double> bandwidth) {
+                   uint64_t offset, uint64_t length, double power, const Time& time,
+                   std::optional<double> frequency) {
     static const pmt::pmt_t kLabel = Key("label"), kConfidence = Key("confidence"), kProbabilities = Key("probabilities"),
                             kOffset = Key("offset"), kLength = Key("length"), kPower = Key("power"), kTime = Key("time"),
-                            kFrequency = Key("frequency"), kBandwidth = Key("bandwidth");
+                            kFrequency = Key("frequency");
     pmt::pmt_t message = pmt::make_dict();
     const auto add = [&message](const pmt::pmt_t& key, const pmt::pmt_t& value) {
         message = pmt::dict_add(message, key, value);
@@ -45,7 +45,6 @@ pmt::pmt_t Message(const pmt::pmt_t& label, double confidence, const float* prob
     add(kPower, pmt::from_double(power));
     if (time) add(kTime, pmt::make_tuple(pmt::from_uint64(time->first), pmt::from_double(time->second)));
     if (frequency) add(kFrequency, pmt::from_double(*frequency));
-    if (bandwidth) add(kBandwidth, pmt::from_double(*bandwidth));
     return message;
 }
 
@@ -68,28 +67,19 @@ void Publish(const std::shared_ptr<gr::basic_block>& block, const pmt::pmt_t& po
     const py::gil_scoped_release release;
     for (size_t n = 0; n < count; ++n) {
         block->message_port_pub(port, Message(pmt::intern(labels[n]), confidence[n], row + n * classes, classes, offset[n],
-                                              length, power[n], times[n], frequency, std::nullopt));
+                                              length, power[n], times[n], frequency));
     }
 }
 
 }  // namespace
 
 PYBIND11_MODULE(_messages, module) {
-    module.doc() = "PMT dictionaries of results; gnuradio.amc.report and gnuradio.amc.block say of which.";
-    // They have the types of what is given and returned.
+    module.doc() = "PMT dictionaries of results; gnuradio.amc.classifier lists what is in them.";
+    // They have the types of what is given.
     py::module_::import("pmt");
     py::module_::import("gnuradio.gr");
 
-    module.def(
-        "message",
-        [](const std::string& label, double confidence, const Array<float>& probabilities, uint64_t offset, uint64_t length,
-           double power, const Time& time, std::optional<double> frequency, std::optional<double> bandwidth) {
-            return Message(pmt::intern(label), confidence, probabilities.data(), static_cast<size_t>(probabilities.size()),
-                           offset, length, power, time, frequency, bandwidth);
-        },
-        py::arg("label"), py::arg("confidence"), py::arg("probabilities"), py::arg("offset"), py::arg("length"),
-        py::arg("power"), py::arg("time"), py::arg("frequency"), py::arg("bandwidth"));
-    module.def("publish", &Publish, py::arg("block"), py::arg("port"), py::arg("labels"), py::arg("confidences"),
+    module.def("publish", &Publish, py::arg("block").none(false), py::arg("port").none(false), py::arg("labels"), py::arg("confidences"),
                py::arg("probabilities"), py::arg("offsets"), py::arg("length"), py::arg("powers"), py::arg("times"),
                py::arg("frequency"));
 }

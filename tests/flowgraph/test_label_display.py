@@ -14,10 +14,10 @@ import pytest
 from gnuradio import amc, blocks, gr
 from gnuradio.amc.display_state import COLUMNS, EMPTY, MOST_ROWS, TAKEN_LABELS, DisplayState
 from gnuradio.amc.errors import AmcError
-from gnuradio.amc.report import Result, to_pmt
+from gnuradio.amc.report import Result
 from gnuradio.amc.strips import label_colours
 
-from tests.helpers.flowgraphs import steps
+from tests.helpers.flowgraphs import message_of, steps
 from tests.helpers.tiny_models import write_model
 
 pytestmark = pytest.mark.hard_timeout(120)
@@ -34,7 +34,7 @@ def label(name, frequency=None, probabilities=None, confidence=0.75):
     if probabilities is None:
         probabilities = np.full(len(CLASSES), 0.125)
         probabilities[CLASSES.index(name) if name in CLASSES else 0] = 0.75
-    return to_pmt(Result(name, confidence, np.asarray(probabilities, np.float32), 0, 1024, -3.0, None, frequency))
+    return message_of(Result(name, confidence, np.asarray(probabilities, np.float32), 0, 1024, -3.0, None, frequency))
 
 
 def status(windows=0, dropped=0, ignored=0, errors=0):

@@ -22,9 +22,9 @@ from gnuradio.amc import annotator as annotator_module
 from gnuradio.amc import live_annotations
 from gnuradio.amc.cli import main
 from gnuradio.amc.readers import open_recording
-from gnuradio.amc.report import Result, to_pmt
+from gnuradio.amc.report import Result
 
-from tests.helpers.flowgraphs import LabelSource, rx_time, tag
+from tests.helpers.flowgraphs import LabelSource, message_of, rx_time, tag
 from tests.helpers.tiny_models import write_model
 
 pytestmark = pytest.mark.hard_timeout(240)
@@ -113,7 +113,7 @@ class Labels:
         self.top.start()
 
     def say(self, *results):
-        self.source.publish(*(to_pmt(result) for result in results))
+        self.source.publish(*(message_of(result) for result in results))
 
     def end(self):
         self.source.finish()
@@ -310,9 +310,9 @@ def test_other_messages_are_ignored(meta, capfd):
         pmt.PMT_NIL,
         pmt.intern("BPSK"),
         pmt.cons(pmt.make_dict(), pmt.init_u8vector(2, [1, 2])),
-        to_pmt(label(0, time=(2**62, 0.0))),
-        to_pmt(label(0, frequency=float("nan"))),
-        to_pmt(label(2**53)),
+        message_of(label(0, time=(2**62, 0.0))),
+        message_of(label(0, frequency=float("nan"))),
+        message_of(label(2**53)),
     )
     graph.say(label(5), label(4), label(6))
     graph.end()
@@ -638,7 +638,7 @@ def test_labels_that_were_not_recorded_make_room_for_those_that_are(meta):
 
 def test_a_flowgraph_stopped_from_outside_writes_what_came_before(meta):
     graph = Labels(meta, interval=float("inf"))
-    message = to_pmt(label(0))
+    message = message_of(label(0))
     for _ in range(20):
         wait_until(lambda: runs(parsed(meta)) == [])
         graph.source.publish(message)

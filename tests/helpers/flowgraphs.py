@@ -60,6 +60,27 @@ class MessageSink(gr.basic_block):
         return [pmt.to_double(pmt.dict_ref(message, pmt.intern("frequency"), pmt.PMT_NIL)) for message in self.labels]
 
 
+def message_of(result):
+    """The PMT dictionary that a classifier publishes of a result, as GNU Radio puts it together."""
+    values = {
+        "label": pmt.intern(result.label),
+        "confidence": pmt.from_double(result.confidence),
+        "probabilities": pmt.init_f32vector(len(result.probabilities), result.probabilities.tolist()),
+        "offset": pmt.from_uint64(result.sample_start),
+        "length": pmt.from_uint64(result.sample_count),
+        "power": pmt.from_double(result.power_dbfs),
+    }
+    if result.time is not None:
+        values["time"] = pmt.make_tuple(pmt.from_uint64(result.time[0]), pmt.from_double(result.time[1]))
+    for name in ("frequency", "bandwidth"):
+        if getattr(result, name) is not None:
+            values[name] = pmt.from_double(getattr(result, name))
+    message = pmt.make_dict()
+    for name, value in values.items():
+        message = pmt.dict_add(message, pmt.intern(name), value)
+    return message
+
+
 class LabelSource(gr.basic_block):
     """Publishes messages on a port ``labels`` when it is told to, as a classifier does."""
 

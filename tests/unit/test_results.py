@@ -6,7 +6,11 @@ import dataclasses
 import numpy as np
 import pmt
 import pytest
-from gnuradio.amc.report import Result, from_pmt, to_json, to_pmt
+from gnuradio import gr
+from gnuradio.amc._messages import publish
+from gnuradio.amc.report import Result, from_pmt, to_json
+
+from tests.helpers.flowgraphs import LabelSource, MessageSink, eventually, message_of, running
 
 KNOWN = {"time": (1_700_000_000, 0.25), "frequency": 433.92e6, "bandwidth": 25e3}
 
@@ -15,7 +19,7 @@ KNOWN = {"time": (1_700_000_000, 0.25), "frequency": 433.92e6, "bandwidth": 25e3
 def test_a_message_holds_the_whole_result(names):
     known = {name: KNOWN[name] for name in names}
     result = Result("A", 0.75, np.array([0.75, 0.25], np.float32), 10, 1024, -3.5, **known)
-    again = from_pmt(to_pmt(result))
+    again = from_pmt(message_of(result))
     np.testing.assert_array_equal(again.probabilities, result.probabilities)
     assert dataclasses.replace(again, probabilities=None) == dataclasses.replace(result, probabilities=None)
     content = to_json(result, ("A", "B"))
@@ -23,30 +27,47 @@ def test_a_message_holds_the_whole_result(names):
     assert ("frequency_lower_edge" in content) == ({"frequency", "bandwidth"} <= set(names))
 
 
-@pytest.mark.parametrize("names", [(), ("time",), ("frequency",), ("frequency", "bandwidth"), tuple(KNOWN)])
-@pytest.mark.parametrize("label", ["QPSK", "π/4-DQPSK", "x" * 300])
-def test_a_message_is_what_gnu_radio_puts_together(names, label):
-    probabilities = np.random.default_rng(len(names)).random(300).astype(np.float32)
+@pytest.mark.parametrize("names", [(), ("time",), ("frequency",), ("time", "frequency")])
+def test_a_batch_is_published_as_gnu_radio_puts_its_messages_together(names):
     known = {name: KNOWN[name] for name in names}
-    values = {
-        "label": pmt.intern(label),
-        "confidence": pmt.from_double(0.1),
-        "probabilities": pmt.init_f32vector(300, probabilities.tolist()),
-        "offset": pmt.from_uint64(2**63 + 1),
-        "length": pmt.from_uint64(1024),
-        "power": pmt.from_double(-1e-300),
-    }
-    if "time" in known:
-        values["time"] = pmt.make_tuple(pmt.from_uint64(known["time"][0]), pmt.from_double(known["time"][1]))
-    values |= {name: pmt.from_double(value) for name, value in known.items() if name != "time"}
-    expected = pmt.make_dict()
-    for name, value in values.items():
-        expected = pmt.dict_add(expected, pmt.intern(name), value)
-    message = to_pmt(Result(label, 0.1, probabilities, 2**63 + 1, 1024, -1e-300, **known))
-    assert pmt.is_dict(message)
-    assert pmt.equal(message, expected)
-    assert pmt.eq(pmt.dict_ref(message, pmt.intern("label"), pmt.PMT_NIL), values["label"])
-    assert str(message) == str(expected)
+    rng = np.random.default_rng(len(names))
+    expected = [
+        Result(label, confidence, rng.random(300).astype(np.float32), start, 1024, power, **known)
+        for label, confidence, start, power in [
+            ("QPSK", 0.1, 0, -1e-300),
+            ("π/4-DQPSK", 1.0, 2**62 + 1, -100.0),
+            ("x" * 300, 0.0, 7, 0.0),
+        ]
+    ]
+    source, sink, top = LabelSource(), MessageSink(), gr.top_block()
+    top.msg_connect(source, "labels", sink, "labels")
+    with running(top):
+        publish(
+            source.to_basic_block(),
+            pmt.intern("labels"),
+            [result.label for result in expected],
+            np.array([result.confidence for result in expected]),
+            np.array([result.probabilities for result in expected]),
+            np.array([result.sample_start for result in expected]),
+            1024,
+            np.array([result.power_dbfs for result in expected]),
+            [result.time for result in expected],
+            known.get("frequency"),
+        )
+        assert eventually(lambda: len(sink.labels) == len(expected))
+    for message, result in zip(sink.labels, expected, strict=True):
+        assert pmt.is_dict(message)
+        assert pmt.equal(message, message_of(result))
+        assert pmt.eq(pmt.dict_ref(message, pmt.intern("label"), pmt.PMT_NIL), pmt.intern(result.label))
+        assert str(message) == str(message_of(result))
+
+
+def test_columns_of_a_batch_that_do_not_fit_are_refused():
+    source, port = LabelSource(), pmt.intern("labels")
+    with pytest.raises(ValueError, match="each column must have one entry for each label"):
+        publish(source.to_basic_block(), port, ["A"], np.zeros(2), np.zeros((1, 3)), [0], 1024, [0.0], [None], None)
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        publish(None, port, ["A"], [1.0], np.zeros((1, 3)), [0], 1024, [0.0], [None], None)
 
 
 def test_the_edges_of_a_signal():
