@@ -4,7 +4,11 @@
 Names are loaded when first used, so that the command line does not wait for GNU Radio.
 """
 
+import os
 from importlib import import_module
+
+# onnxruntime reports the models it is given, by name, to its maker: since 1.29 unless this says otherwise.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "AmcError": ".errors",

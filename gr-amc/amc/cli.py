@@ -33,7 +33,14 @@ from .decide import LARGEST_AVERAGE
 from .errors import AmcError
 from .files import check_apart, replacing, sentences
 from .limits import LARGEST_HERTZ, LOWEST_RATE
-from .model import DEFAULT_MODEL, RECEIVER_MODEL, Model, load_model
+from .model import (
+    DEFAULT_MODEL,
+    HIGHEST_TEMPERATURE,
+    LOWEST_TEMPERATURE,
+    RECEIVER_MODEL,
+    Model,
+    load_model,
+)
 from .normalise import KINDS
 from .pipeline import DEFAULT_SQUELCH_DBFS, DEFAULT_THRESHOLD
 from .plot import Picture
@@ -171,7 +178,11 @@ def _parser() -> argparse.ArgumentParser:
     foreign.add_argument("--normalise", choices=KINDS, default="", help="how samples are scaled for it (none)")
     foreign.add_argument(
         "--temperature",
-        type=_number(1e-6, 1e6, "a temperature from 1e-6 to 1e6"),
+        type=_number(
+            LOWEST_TEMPERATURE,
+            HIGHEST_TEMPERATURE,
+            f"a temperature from {LOWEST_TEMPERATURE:g} to {HIGHEST_TEMPERATURE:g}",
+        ),
         default=0.0,
         metavar="T",
         help="divides its outputs before they become probabilities (1)",

@@ -19,6 +19,7 @@ DEFAULT_MODEL = "vgg10-w4a4-first"
 RECEIVER_MODEL = "wild"  # for signals as a conditioner finds them
 DEFAULT_SAMPLES_PER_SYMBOL = 8.0
 MOST_SAMPLES_PER_SYMBOL = 1000
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1e-6, 1e6
 MODELS = Path(__file__).parent / "models"
 
 
@@ -152,8 +153,10 @@ def _window(path: Path, session: Runtime, given: int) -> int:
 
 def _temperature(path: Path, session: Runtime, given: float) -> float:
     value = given or _number(path, session, "amc.temperature", 1.0)
-    if not np.isfinite(value) or value <= 0:
-        raise AmcError(f"the temperature {value} of model {path} must be above zero.")
+    if not LOWEST_TEMPERATURE <= value <= HIGHEST_TEMPERATURE:
+        raise AmcError(
+            f"the temperature {value} of model {path} must be from {LOWEST_TEMPERATURE:g} to {HIGHEST_TEMPERATURE:g}."
+        )
     return float(value)
 
 
