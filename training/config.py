@@ -53,8 +53,9 @@ class Source:
 class Gradual:
     """Pruning a little before every epoch of a stage, to the cost score ``cost``, over the first ``share`` of it.
 
-    What is above that cost falls with the third power of what is left of them (M. Zhu, S. Gupta, "To prune, or not to
-    prune", 2017, equation 1). The weights go that are worth least by ``ranking`` (ranking.py) for what they cost.
+    The last epoch begins at that cost, whatever ``share`` is. What is above the cost falls with the third power of what
+    is left of them (M. Zhu, S. Gupta, "To prune, or not to prune", 2017, equation 1). The weights go that are worth
+    least by ``ranking`` (ranking.py) for what they cost.
     """
 
     cost: float

@@ -66,10 +66,12 @@ def masks_within_cost(
     with torch.no_grad():
         left = {name: masks.get(name, torch.ones_like(weight, dtype=torch.bool)) for name, weight in weights.items()}
         worths = [RANKINGS[ranking](weights[name][flags].abs()) / costs[name] for name, flags in left.items()]
-        each = torch.cat([torch.full_like(worth, costs[name]) for name, worth in zip(left, worths, strict=True)])
+        each = torch.cat(
+            [torch.full_like(worth, costs[name], dtype=torch.double) for name, worth in zip(left, worths, strict=True)]
+        )
         order = torch.cat(worths).argsort(descending=True, stable=True)
         staying = torch.zeros_like(each, dtype=torch.bool)
-        staying[order] = each[order].double().cumsum(0) <= limit
+        staying[order] = each[order].cumsum(0) <= limit
         parts = staying.split([len(worth) for worth in worths])
         kept = {name: flags.clone() for name, flags in left.items()}
         for flags, part in zip(kept.values(), parts, strict=True):

@@ -56,7 +56,9 @@ def _rounds(trainer: Trainer, state: _State, rules: Pruning, position: dict | No
             weights = prunable_weights(trainer.network)
             trainer.masks = smaller_masks(weights, trainer.masks, state.share, rules.group, rules.ranking)
             trainer.apply_masks()
-        stage = replace(rules.finish[0], name=f"round {state.round}", frames=rules.frames, rate=rules.rate)
+        stage = replace(
+            rules.finish[0], name=f"round {state.round}", frames=rules.frames, rate=rules.rate, gradual=None
+        )
         content = _advance(
             trainer, state, stage, policy.falling, position, lambda accuracy: policy.ends(accuracy, state.goal)
         )

@@ -175,11 +175,17 @@ class Trainer:
             for name, mask in self.masks.items():
                 weights[name].mul_(mask)
 
-    def _prune(self, rules: Gradual, progress: float) -> None:
-        """Prunes to the cost that is due when the share ``progress`` of a stage is done."""
+    def _prune(self, rules: Gradual, left: float) -> None:
+        """Prunes to the cost that is due when the share ``left`` of the way to the last pruning is left."""
         weights, costs = prunable_weights(self.network), weight_costs(self.network)
-        dense = sum(costs[name] * weight.numel() for name, weight in weights.items())
-        due = rules.cost + (dense - rules.cost) * max(0.0, 1 - progress / rules.share) ** 3
+        dense, dearest = sum(costs[name] * weight.numel() for name, weight in weights.items()), max(costs.values())
+        if not dearest <= rules.cost < dense:
+            raise TrainingError(
+                f"gradual prunes to a cost of {rules.cost:g}, where the network has {dense:g} and one weight up to "
+                f"{dearest:g}; give a cost between them."
+            )
+        # The sum of what weights cost depends on their order, in its last digits: none is to go for that.
+        due = (rules.cost + (dense - rules.cost) * left**3) * (1 + 1e-12)
         self.masks = masks_within_cost(weights, self.masks, costs, due, rules.ranking)
         self.apply_masks()
 
@@ -208,7 +214,9 @@ class Trainer:
         with self._progress(stage.name, total, done) as tell:
             while done < total:
                 if stage.gradual:
-                    self._prune(stage.gradual, done / total)
+                    # The last epoch trains what is left at the cost itself, however few there are.
+                    until = min(stage.gradual.share * total, (total - 1) // per_epoch * per_epoch)
+                    self._prune(stage.gradual, 1 - done / until if done < until else 0.0)
                 self.network.train()
                 losses = []
                 for _ in range(min(per_epoch, total - done)):
