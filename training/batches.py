@@ -43,6 +43,11 @@ class Batches:
     def __init__(self, run: Run, device: torch.device, rank: int = 0, count: int = 1) -> None:
         if run.batch % count:
             raise TrainingError(f"a batch of {run.batch} frames cannot be shared by {count} processes alike.")
+        if run.batch < 2 * count:
+            raise TrainingError(
+                f"a batch of {run.batch} frames gives each of {count} processes one, of which batch normalisation "
+                "learns nothing; give the run a larger batch."
+            )
         self._run, self._device, self._rank = run, device, rank
         self._size = run.batch // count
         self._count = count

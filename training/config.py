@@ -2,6 +2,7 @@
 """A run's settings, read from one YAML file; a key that does not exist is an error."""
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Iterable
@@ -38,8 +39,7 @@ class Source:
 
     def __post_init__(self) -> None:
         _check_choice("preset", self.preset, PRESETS)
-        if not self.share > 0:
-            raise TrainingError(f"the share of a source is {self.share}; it must be above zero.")
+        _check_above_zero("a source", share=self.share)
         if not set(self.snr) <= set(SNR_LABELS) or self.snr[0] > self.snr[1]:
             raise TrainingError(
                 f"snr is {list(self.snr)}; it must be two labels from {SNR_LABELS[0]} to {SNR_LABELS[-1]} "
@@ -179,6 +179,10 @@ class Run:
     validation_frames_per_pair: int = 4
 
     def __post_init__(self) -> None:
+        # The folder of the run, and of its files.
+        if Path(self.name).name != self.name or self.name in ("", "..") or not self.name.isprintable():
+            raise TrainingError(f"the name of the run is {self.name!r}; it must be one that a folder can have.")
+        check_seed(self.seed)
         _check_choice("network", self.network, NETWORKS)
         _check_choice("normalise", self.normalise, NORMALISATIONS)
         _check_above_zero("the run", batch=self.batch, validation_frames_per_pair=self.validation_frames_per_pair)
@@ -196,8 +200,7 @@ class Run:
             )
         if self.data and not any(source.preset == TWIN for source in self._all_sources()):
             raise TrainingError(f"the run has data, but no source of the preset {TWIN} that reads it.")
-        if unknown := set(self.network_options) - set(NETWORK_OPTIONS[self.network]):
-            raise TrainingError(f"network '{self.network}' has no option '{sorted(unknown)[0]}'.")
+        self._check_network_options()
         if any(PRESETS[source.preset].classes != self.classes for source in self._all_sources() if not source.outliers):
             raise TrainingError("the presets of the run's sources have different classes; choose presets of one kind.")
         # Brevitas does not save how far the statistics are, so no checkpoint may fall among them.
@@ -205,6 +208,15 @@ class Run:
             raise TrainingError(
                 f"frames_per_epoch is {self.frames_per_epoch}; an epoch must hold more than {STATISTICS_STEPS} batches."
             )
+
+    def _check_network_options(self) -> None:
+        if unknown := set(self.network_options) - set(NETWORK_OPTIONS[self.network]):
+            raise TrainingError(f"network '{self.network}' has no option '{_first(unknown)}'.")
+        hints = typing.get_type_hints(NETWORKS[self.network].__init__)
+        for name, value in self.network_options.items():
+            _build(hints[name], value, f"network_options.{name}")
+            if hints[name] is not bool:
+                _check_above_zero("network_options", **{name: value})
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -220,6 +232,17 @@ class Run:
         return [*self.sources, *(source for stage in stages for source in stage.sources)]
 
 
+def check_seed(seed: int) -> None:
+    """Raises TrainingError for one that a generator of random numbers cannot have."""
+    if not 0 <= seed < 1 << 63:
+        raise TrainingError(f"the seed is {seed}; it must be a whole number from 0 to 2^63 - 1.")
+
+
+def _first(names: Iterable) -> str:
+    """Of the names in a mapping of YAML, which may be numbers or other things too."""
+    return min(map(str, names))
+
+
 def _check_choice(where: str, value: str, choices: Iterable[str]) -> None:
     if value not in choices:
         raise TrainingError(f"{where} '{value}' is unknown; choose one of {', '.join(choices)}.")
@@ -227,8 +250,8 @@ def _check_choice(where: str, value: str, choices: Iterable[str]) -> None:
 
 def _check_above_zero(where: str, **values: float) -> None:
     for name, value in values.items():
-        if not value > 0:
-            raise TrainingError(f"{name} of {where} is {value}; it must be above zero.")
+        if not 0 < value < math.inf:
+            raise TrainingError(f"{name} of {where} is {value}; it must be above zero and finite.")
 
 
 def _build(kind: type, value: object, where: str) -> object:
@@ -238,10 +261,10 @@ def _build(kind: type, value: object, where: str) -> object:
             raise TrainingError(f"{where} must be a mapping.")
         hints = typing.get_type_hints(kind)
         if unknown := set(value) - set(hints):
-            raise TrainingError(f"{where} has no setting '{sorted(unknown)[0]}'; it has {', '.join(hints)}.")
+            raise TrainingError(f"{where} has no setting '{_first(unknown)}'; it has {', '.join(hints)}.")
         needed = {f.name for f in dataclasses.fields(kind) if _is_required(f)}
         if missing := needed - set(value):
-            raise TrainingError(f"{where} lacks the setting '{sorted(missing)[0]}'.")
+            raise TrainingError(f"{where} lacks the setting '{_first(missing)}'.")
         return kind(**{name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()})
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType and dataclasses.is_dataclass(arguments[0]):
@@ -257,9 +280,11 @@ def _build(kind: type, value: object, where: str) -> object:
     if isinstance(value, list | tuple) and tuple[int, ...] in allowed:
         return _build(tuple[int, ...], value, where)
     allowed = tuple(choice for choice in allowed if not typing.get_origin(choice))
-    if float in allowed and isinstance(value, int):
+    # To Python true and false are numbers.
+    is_wrong_bool = isinstance(value, bool) and bool not in allowed
+    if float in allowed and isinstance(value, int) and not is_wrong_bool:
         return float(value)
-    if not isinstance(value, allowed):
+    if is_wrong_bool or not isinstance(value, allowed):
         raise TrainingError(f"{where} is {value!r}, which is not of type {kind}.")
     return value
 

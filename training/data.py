@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .config import NORMALISATIONS
+from .config import NORMALISATIONS, check_seed
 from .errors import TrainingError
 from .signals import PRESETS, SNR_LABELS, generate
 
@@ -43,8 +43,7 @@ def check_amount(frames_per_pair: int, seed: int) -> None:
         raise TrainingError(
             f"frames per pair is {frames_per_pair}; it must be at least 1, at most {MOST_FRAMES_PER_PAIR}."
         )
-    if not 0 <= seed < 1 << 63:
-        raise TrainingError(f"the seed is {seed}; it must be a whole number from 0 to 2^63 - 1.")
+    check_seed(seed)
 
 
 def every_pair(

@@ -198,7 +198,7 @@ QUANTISED = "{name: quantised, frames: 192, rate: 1.0e-3, bits: {input: 4, weigh
         ("{cost: 0.01, ranking: luck}", "the ranking 'luck' is unknown"),
         ("{cost: 1.0e-9}", "gradual prunes to a cost of 1e-09, where the network has 0.00"),
         ("{cost: 2}", "gradual prunes to a cost of 2, where the network has 0.00"),
-        ("{cost: .inf}", "gradual prunes to a cost of inf, where the network has 0.00"),
+        ("{cost: .inf}", "cost of gradual is inf; it must be above zero and finite"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path, capsys, gradual, part):
