@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import track
 
 from .data import CHUNK, check_amount, every_pair
-from .errors import TrainingError
+from .errors import TrainingError, first_line
 from .files import replacing
 from .signals import CLASSES, FRAME, PRESETS, SNR_LABELS
 
@@ -181,7 +181,9 @@ def _reading(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             yield file
     except OSError as error:
-        raise TrainingError(f"the dataset {path} cannot be read: {error}; fetch or generate it again.") from None
+        raise TrainingError(
+            f"the dataset {path} cannot be read: {first_line(error)}; fetch or generate it again."
+        ) from None
 
 
 def _named_classes(file: h5py.File) -> tuple[str, ...] | None:
@@ -233,6 +235,11 @@ def _frames_per_pair(file: h5py.File, path: Path, classes: int) -> int:
         raise TrainingError(
             f"the file {path} has datasets of shapes {shapes}, not X (N, {FRAME}, 2), Y (N, {classes}) and "
             f"Z (N, 1) with N a multiple of {pairs}; give a file in RadioML 2018.01A's layout."
+        )
+    if foreign := [name for name, item in found.items() if item.dtype.kind not in "biuf"]:
+        raise TrainingError(
+            f"the dataset {foreign[0]} of the file {path} is of type {found[foreign[0]].dtype}, not of numbers; give a "
+            "file in RadioML 2018.01A's layout."
         )
     return total // pairs
 

@@ -4,3 +4,8 @@
 
 class TrainingError(Exception):
     """A mistake the user can mend; the message is one sentence that says how."""
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says first; the rest may be a trace or advice to its developers."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

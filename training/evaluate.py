@@ -13,7 +13,7 @@ import torch
 from .calibration import Reliability
 from .data import normalise
 from .dataset import Part
-from .errors import TrainingError
+from .errors import TrainingError, first_line
 from .files import make_folder, replacing
 from .signals import CLASSES, FRAME, SNR_LABELS
 
@@ -73,7 +73,7 @@ class ExportedModel:
         try:
             self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a kind for every status and none in common
-            raise TrainingError(f"the model {path} cannot be opened: {_first_line(error)}") from None
+            raise TrainingError(f"the model {path} cannot be opened: {first_line(error)}") from None
         metadata = self._session.get_modelmeta().custom_metadata_map
         self._kind = metadata.get("amc.normalise", "none")
         try:
@@ -85,7 +85,9 @@ class ExportedModel:
         try:
             self.temperature = float(metadata.get("amc.temperature", 1))
         except ValueError:
-            raise TrainingError(f"amc.temperature of the model {path} is not a number; export it again.") from None
+            self.temperature = math.nan
+        if not 0 < self.temperature < math.inf:
+            raise TrainingError(f"amc.temperature of the model {path} is no number above zero; export it again.")
         self._input = self._session.get_inputs()[0].name
         self.logits(np.ones((1, 2, FRAME), np.float32))  # what does not fit is said before any work
 
@@ -97,18 +99,18 @@ class ExportedModel:
             logits = np.concatenate([self._session.run(None, {self._input: batch})[0] for batch in batches])
         except Exception as error:  # see __init__
             raise TrainingError(
-                f"the model {self._path} cannot take frames (N, 2, {FRAME}): {_first_line(error)}"
+                f"the model {self._path} cannot take frames (N, 2, {FRAME}): {first_line(error)}"
             ) from None
         if logits.shape != (len(frames), len(self.classes)):
             raise TrainingError(
                 f"the model {self._path} answers with shape {logits.shape} to {len(frames)} frames; "
                 f"({len(frames)}, {len(self.classes)}) is due."
             )
+        if not np.isfinite(logits).all():
+            raise TrainingError(
+                f"the model {self._path} answers a frame with what is no number; look for such samples in the frames."
+            )
         return logits
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def evaluate(model: Path, parts: Iterable[Part], classes: tuple[str, ...] = CLASSES) -> dict:

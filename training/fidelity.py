@@ -38,7 +38,7 @@ def read_reference(folder: Path) -> Reference:
     network = ExportedModel(_only(folder, "*.onnx", "network"))
     figures = _only(folder, "published*.json", "published figures")
     try:
-        content = json.loads(figures.read_text())
+        content = json.loads(figures.read_text(errors="replace"))
         by_snr = {int(label): float(share) for label, share in content["accuracy_by_snr"].items()}
         confusion = {int(label): np.array(rows, float) for label, rows in content["confusion"].items()}
         reference = Reference(network, float(content["overall"]), by_snr, confusion)

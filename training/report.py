@@ -36,18 +36,19 @@ class Network:
 def read_card(path: Path, preset: str) -> Network:
     """Raises TrainingError for a file that is no card, or one without a test on ``preset``."""
     try:
-        card = json.loads(path.read_text())
+        card = json.loads(path.read_text(errors="replace"))
         tests = card["test"]["presets"]
         if preset not in tests:
             raise TrainingError(f"the card {path} has no test on {preset}, only on {', '.join(tests)}; leave it out.")
         test, costs = tests[preset], card["cost"]
-        for key in ("accuracy", "interval_95", "by_snr", "confusion", "classes", "frames"):
-            test[key]
-        for key in ("score", "bit_ops", "weight_bits", "sparsity"):
-            costs[key]
+        # What is drawn and printed of it must be there, and of its kind.
+        numbers = [test[key] for key in ("accuracy", "interval_95", "frames")]
+        numbers += [costs[key] for key in ("score", "bit_ops", "weight_bits", "sparsity")]
+        numbers += [int(label) for label in test["by_snr"]] + list(test["by_snr"].values())
         network = Network(card["name"], test, costs)
-        network.nonzero_shares  # noqa: B018 - a card without layers is none
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        sum(numbers + network.nonzero_shares)
+        np.array(test["confusion"], float).reshape(len(test["classes"]), len(test["classes"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise TrainingError(f"{path} is not the card of a network ({error!r}); export the network again.") from None
     return network
 

@@ -247,6 +247,9 @@ def test_large_files_are_made_in_pieces():
         ({"metadata": {"amc.classes": "OOK, BPSK"}}, "is not a JSON list of names"),
         ({"metadata": {}}, "answers with shape (1, 3)"),
         ({"classes": tuple(CLASSES[::-1])}, "have other classes"),
+        ({"classes": CLASSES, "temperature": 0.0}, "amc.temperature of the model"),
+        ({"classes": CLASSES, "temperature": np.inf}, "amc.temperature of the model"),
+        ({"classes": CLASSES, "bias": np.full(24, np.nan, np.float32)}, "answers a frame with what is no number"),
     ],
 )
 def test_models_that_cannot_be_evaluated_get_a_sentence(dataset, tmp_path, capfd, options, part):
@@ -277,6 +280,24 @@ def test_strange_contents_are_refused(dataset, tmp_path, content):
         file.attrs["classes"] = 7
     with pytest.raises(Exception, match="RadioML 2018.01A's layout"):
         open_dataset(tmp_path / "strange.hdf5")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("X", "S1"), ("X", "c8"), ("Y", "S1"), ("Z", "S2")])
+def test_contents_that_are_no_numbers_are_refused(dataset, tmp_path, name, kind):
+    path = tmp_path / "strange.hdf5"
+    path.write_bytes(dataset.read_bytes())
+    with h5py.File(path, "r+") as file:
+        shape = file[name].shape
+        del file[name]
+        file.create_dataset(name, shape, kind)
+    with pytest.raises(TrainingError, match=f"the dataset {name} of the file .* is of type .*, not of numbers"):
+        open_dataset(path)
+
+
+def test_a_folder_is_no_dataset(tmp_path):
+    with pytest.raises(TrainingError, match="cannot be read") as caught:
+        open_dataset(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_file_is_never_what_a_run_of_the_same_seed_decides_on(tmp_path):

@@ -62,6 +62,36 @@ def test_the_published_points_are_those_of_the_challenge(shared):
 
 
 @pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda card, test: test.update(accuracy=None),
+        lambda card, test: test.update(by_snr=[0.5]),
+        lambda card, test: test.update(by_snr={"high": 0.5}),
+        lambda card, test: test.update(confusion=[[1, 2], [3]]),
+        lambda card, test: test.update(classes=test["classes"][:3]),
+        lambda card, test: card["cost"].update(score="low"),
+        lambda card, test: card["cost"]["layers"][0].update(weights=0),
+    ],
+)
+def test_cards_that_someone_changed(tmp_path, capsys, spoil):
+    card = json.loads(CARD.read_text())
+    spoil(card, card["test"]["presets"]["radioml2018"])
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps(card))
+    assert main(["report", str(path), "--out", str(tmp_path / "report")]) == 1
+    error = capsys.readouterr().err
+    assert f"{path} is not the card of a network" in error
+    assert error.count("\n") == 1
+
+
+def test_a_model_given_for_a_card_is_not_printed(tmp_path, capsys):
+    assert main(["report", str(CARD.with_suffix(".onnx")), "--out", str(tmp_path / "report")]) == 1
+    error = capsys.readouterr().err
+    assert "is not the card of a network" in error
+    assert len(error) < 300
+
+
+@pytest.mark.parametrize(
     ("content", "part"),
     [
         (None, "is not the card of a network"),
