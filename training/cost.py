@@ -3,11 +3,12 @@
 
 from pathlib import Path
 
+import onnx
 import torch
 from qonnx.core.datatype import DataType
 from qonnx.util.inference_cost import inference_cost
 
-from .errors import TrainingError
+from .errors import TrainingError, first_line
 from .networks import Chain, prunable_weights
 from .signals import FRAME
 
@@ -30,7 +31,7 @@ def _layer(name: str, entry: dict, dense: dict) -> dict:
     }
 
 
-def _refuse_unscored(path: Path, total: dict) -> None:
+def _refuse_unscored(path: Path, total: dict, layers: list[dict]) -> None:
     """A model is not silently scored when the tool bills a part of it at nothing or at 32 bits."""
     if total["unsupported"] != "set()":
         raise TrainingError(f"the model {path} has operations that the cost does not know: {total['unsupported']}.")
@@ -38,6 +39,8 @@ def _refuse_unscored(path: Path, total: dict) -> None:
     wide = sorted(kind for kind in kinds if DataType[kind].bitwidth() >= 32)
     if wide:
         raise TrainingError(f"the model {path} multiplies tensors of type {', '.join(wide)}; quantise them first.")
+    if not layers or not all(layer["macs"] and layer["weights"] for layer in layers):
+        raise TrainingError(f"the model {path} has no layers that can be counted; give one for a batch of one frame.")
 
 
 def cost(path: Path) -> dict:
@@ -49,13 +52,18 @@ def cost(path: Path) -> dict:
     if not path.is_file():
         raise TrainingError(f"the model {path} does not exist.")
     try:
+        kinds = {node.op_type for node in onnx.load(path).graph.node}
         sparse = inference_cost(str(path), discount_sparsity=True, cost_breakdown=True)
         dense = inference_cost(str(path), discount_sparsity=False, cost_breakdown=True)
     except Exception as error:  # qonnx and onnx raise many kinds for files they cannot take
-        raise TrainingError(f"the model {path} cannot be scored ({error}); give a .qonnx.onnx file.") from None
+        raise TrainingError(
+            f"the model {path} cannot be scored ({first_line(error)}); give a .qonnx.onnx file."
+        ) from None
+    if "DequantizeLinear" in kinds:
+        raise TrainingError(f"the model {path} hides widths under 8 bits from the cost; give its .qonnx.onnx file.")
     total = sparse["total_cost"]
-    _refuse_unscored(path, total)
     layers = [_layer(name, entry, dense["node_cost"][name]) for name, entry in sparse["node_cost"].items()]
+    _refuse_unscored(path, total, layers)
     weights = sum(layer["weights"] for layer in layers)
     nonzero = sum(layer["nonzero_weights"] for layer in layers)
     bit_operations, weight_bits = round(total["total_bops"]), round(total["total_mem_w_bits"])

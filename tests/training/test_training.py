@@ -366,14 +366,47 @@ def test_float_models_are_not_scored(tmp_path):
         cost(path)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"nonsense"])
-def test_cost_of_something_else(tmp_path, capsys, content):
-    path = tmp_path / "model.onnx"
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("model.onnx", None), ("model.onnx", b""), ("model.onnx", b"nonsense"), ("card.json", b'{"name": "x"}')],
+)
+def test_cost_of_something_else(tmp_path, capsys, name, content):
+    path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
     assert main(["cost", str(path)]) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"training: the model {path}")
+    assert error.count("\n") == 1
+
+
+def test_the_qcdq_form_of_a_network_is_not_scored(exported, capsys):
+    """Its number of frames is open and its weights are held in 8 bits: no products, and too many bits."""
+    assert main(["cost", f"{exported}.onnx"]) == 1
+    error = capsys.readouterr().err
+    assert error == (
+        f"training: the model {exported}.onnx hides widths under 8 bits from the cost; give its .qonnx.onnx file.\n"
+    )
+
+
+@pytest.mark.parametrize("batch", ["N", 1])
+def test_a_model_without_layers_that_can_be_counted_is_not_scored(batch, exported, tmp_path, capsys):
+    import onnx
+    from onnx import TensorProto, helper
+
+    path = tmp_path / "model.onnx"
+    if batch == "N":
+        model = onnx.load(f"{exported}.qonnx.onnx")
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = batch
+        del model.graph.value_info[:]
+    else:
+        ends = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 4]) for name in "xy")
+        node = helper.make_node("Relu", ["x"], ["y"])
+        model = helper.make_model(helper.make_graph([node], "rectifier", *([end] for end in ends)))
+    onnx.save(model, path)
+    assert main(["cost", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert f"the model {path} has no layers that can be counted" in error
     assert error.count("\n") == 1
 
 
