@@ -10,7 +10,7 @@ from .errors import TrainingError
 from .masks import smaller_masks
 from .networks import Bits, prunable_weights
 from .policies import POLICIES
-from .train import Trainer, features_only, read_checkpoint, trained_checkpoint
+from .train import Trainer, features_only, read_checkpoint, read_position, trained_checkpoint
 
 
 @dataclass
@@ -71,7 +71,8 @@ def _rounds(trainer: Trainer, state: _State, rules: Pruning, position: dict | No
             trainer.network.load_state_dict(state.kept["network"])
             trainer.masks = {name: mask.to(trainer.device) for name, mask in state.kept["masks"].items()}
         share = policy.next_share(state.share, reached)
-        if share is None or state.round == rules.rounds:
+        # The configuration may have been given fewer since.
+        if share is None or state.round >= rules.rounds:
             state.finish, state.kept, state.plateau = 0, None, None
         else:
             state.round, state.share = state.round + 1, share
@@ -86,7 +87,7 @@ def prune(run: Run, folder: Path, resume: bool = False) -> Path:
     rules = run.pruning
     if rules is None:
         raise TrainingError(f"the run {run.name} has no pruning; add that section to its configuration.")
-    position = read_checkpoint(folder / "pruned.pt") if resume else None
+    position = read_position(folder / "pruned.pt", "pruning") if resume else None
     own = position or (read_checkpoint(folder / "trained.pt") if run.stages else None)
     begin = own or features_only(trained_checkpoint(run.start, folder), run)
     trainer = Trainer(run, folder)

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from .batches import OUTLIER, Batches, validation_frames
 from .config import Gradual, Run, Source, Stage, run_from_mapping
 from .cost import weight_costs
-from .errors import TrainingError
+from .errors import TrainingError, first_line
 from .files import make_folder, replacing
 from .masks import masks_within_cost
 from .networks import NETWORKS, STATISTICS_STEPS, Bits, output_layer, prunable_weights
@@ -46,8 +46,9 @@ def write_checkpoint(path: Path, content: dict) -> None:
         torch.save(content, temporary)
 
 
-# What every checkpoint has; those of a run at work have its optimiser and its place too.
+# What every checkpoint has, and what those of a run at work have beside it and their place.
 _CONTENT = {"run", "commits", "ancestors", "bits", "network", "masks", "batches_seen"}
+_AT_WORK = {"optimiser", "plateau", "batches_done", "over"}
 
 
 def read_checkpoint(path: Path) -> dict:
@@ -57,9 +58,19 @@ def read_checkpoint(path: Path) -> dict:
     except FileNotFoundError:
         raise TrainingError(f"there is no checkpoint {path}; run the earlier step of this run first.") from None
     except Exception as error:  # torch raises several kinds for damaged files
-        raise TrainingError(f"the checkpoint {path} cannot be read ({error}); delete it and train again.") from None
+        raise TrainingError(
+            f"the checkpoint {path} cannot be read ({first_line(error)}); delete it and train again."
+        ) from None
     if not isinstance(content, dict) or not _CONTENT <= set(content):
         raise TrainingError(f"the file {path} is not a checkpoint of this version; train again.")
+    return content
+
+
+def read_position(path: Path, place: str) -> dict:
+    """The checkpoint to go on from, whose ``place`` in the run is under that key; raises TrainingError for others."""
+    content = read_checkpoint(path)
+    if not {place, *_AT_WORK} <= set(content):
+        raise TrainingError(f"the checkpoint {path} is none that this step wrote; run it without --resume.")
     return content
 
 
@@ -191,9 +202,9 @@ class Trainer:
 
     @property
     def share_left(self) -> float:
-        if not self.masks:
-            return 1.0
-        return sum(int(m.sum()) for m in self.masks.values()) / sum(m.numel() for m in self.masks.values())
+        """Of all weights; of layers without a mask all are left."""
+        total = sum(weight.numel() for weight in prunable_weights(self.network).values())
+        return 1 - sum(int((~mask).sum()) for mask in self.masks.values()) / total
 
     def epochs(
         self, stage: Stage, falling: bool, start: dict | None = None, plateau: dict | None = None
@@ -324,11 +335,16 @@ class Trainer:
             return
         path = self.folder / "log.csv"
         fresh = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if fresh:
-                writer.writerow(["stage", "batches_done", "batches_seen", "loss", "accuracy", "weights_left"])
-            writer.writerow([stage.name, done, self.batches_seen, loss, result, self.share_left])
+        try:
+            with path.open("a", newline="") as file:
+                writer = csv.writer(file)
+                if fresh:
+                    writer.writerow(["stage", "batches_done", "batches_seen", "loss", "accuracy", "weights_left"])
+                writer.writerow([stage.name, done, self.batches_seen, loss, result, self.share_left])
+        except OSError as error:
+            raise TrainingError(
+                f"the log {path} cannot be written: {error.strerror}; make room, then go on with --resume."
+            ) from None
 
     def save(self, name: str, content: dict) -> Path:
         path = self.folder / name
@@ -389,7 +405,7 @@ def train(run: Run, folder: Path, resume: bool = False) -> Path:
     if not run.stages:
         raise TrainingError(f"the run {run.name} has no stages to train; prune it.")
     path = folder / "trained.pt"
-    start = read_checkpoint(path) if resume else None
+    start = read_position(path, "stage") if resume else None
     before = None if resume or run.start is None else features_only(trained_checkpoint(run.start, folder), run)
     trainer = Trainer(run, folder)
     if start:

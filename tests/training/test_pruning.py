@@ -13,7 +13,7 @@ from tests.helpers.tiny_runs import CONFIG, Killed, same
 from training.__main__ import main
 from training.errors import TrainingError
 from training.masks import masks_within_cost, smaller_masks
-from training.networks import Bits
+from training.networks import Bits, prunable_weights
 from training.prune import prune
 from training.train import Trainer, read_checkpoint, train
 
@@ -256,6 +256,28 @@ def test_a_killed_pruning_goes_on_bit_for_bit(run, trained, monkeypatch, policy)
     assert resumed["batches_seen"] == whole["batches_seen"]
     assert same(resumed["network"], whole["network"])
     assert same(resumed["masks"], whole["masks"])
+
+
+def test_a_pruning_that_goes_on_with_fewer_rounds_ends_with_the_one_at_hand(run, trained, tmp_path):
+    two, folder = with_rules(run, trained, policy="rewind", frames=48)
+    prune(two, folder)
+    (folder / "pruned.pt").write_bytes((folder / "round-02.pt").read_bytes())
+    (folder / "round-02.pt").unlink()
+    one = replace(two, pruning=replace(two.pruning, rounds=1))
+    content = read_checkpoint(prune(one, folder, resume=True))
+    assert sorted(path.name for path in folder.glob("round*")) == ["round-01.pt", "round-02.pt"]
+    assert content["pruning"]["finish"] == 1
+
+
+def test_the_log_counts_layers_that_nothing_was_pruned_of(run, trained):
+    trainer = Trainer(run, trained / "counted")
+    trainer.load_network(Bits(4, 4, 4), None)
+    assert trainer.share_left == 1.0
+    weights = prunable_weights(trainer.network)
+    first, weight = next(iter(weights.items()))
+    trainer.masks = {first: torch.zeros_like(weight, dtype=torch.bool)}
+    total = sum(other.numel() for other in weights.values())
+    assert trainer.share_left == pytest.approx(1 - weight.numel() / total)
 
 
 def test_a_run_starts_from_what_is_released_where_it_was_not_trained(run, trained, tmp_path, monkeypatch, capsys):

@@ -34,7 +34,7 @@ from training.networks import (
 )
 from training.prune import prune
 from training.signals import CLASSES
-from training.train import Trainer, read_checkpoint, train
+from training.train import Trainer, read_checkpoint, release, train
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 
@@ -516,10 +516,33 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(run, tmp_p
     assert all(torch.isfinite(value).all() for value in kept["network"].values())
 
 
-def test_a_damaged_checkpoint(run, tmp_path):
-    (tmp_path / "trained.pt").write_bytes(b"damaged")
-    with pytest.raises(TrainingError, match="cannot be read"):
+@pytest.mark.parametrize("content", [b"", b"damaged", Killed()])
+def test_a_damaged_checkpoint(run, tmp_path, content):
+    path = tmp_path / "trained.pt"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(TrainingError, match="cannot be read .*[^(]; delete it") as caught:
         train(run, tmp_path, resume=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_goes_on_only_from_what_the_same_step_wrote(run, finished, tmp_path):
+    """Not from what was released, which lacks the optimiser's state, nor from another step's checkpoint."""
+    for name in ("trained.pt", "pruned.pt"):
+        (tmp_path / name).write_bytes((finished / "round-01.pt").read_bytes())
+    with pytest.raises(TrainingError, match="trained.pt is none that this step wrote; run it without --resume"):
+        train(run, tmp_path, resume=True)
+    release(finished / "trained.pt", tmp_path / "trained.pt")
+    with pytest.raises(TrainingError, match="trained.pt is none that this step wrote"):
+        train(run, tmp_path, resume=True)
+    (tmp_path / "pruned.pt").write_bytes((finished / "trained.pt").read_bytes())
+    with pytest.raises(TrainingError, match="pruned.pt is none that this step wrote"):
+        prune(run, tmp_path, resume=True)
+
+
+def test_a_log_that_cannot_be_written(run, tmp_path):
+    (tmp_path / "log.csv").mkdir()
+    with pytest.raises(TrainingError, match="log.csv cannot be written: Is a directory; make room"):
+        train(run, tmp_path)
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), {"network": {}}])
