@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from .batches import OUTLIER, Batches, validation_frames
@@ -89,6 +90,9 @@ def mixed_precision(device: torch.device) -> torch.autocast:
     emulated = device.type == "cpu" and not torch.cpu.get_capabilities().get("avx512_f", False)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=not emulated)
 
+
+# At the end of a stage normalisations are measured over a tenth of its batches, and no more than these.
+STATISTICS_BATCHES = 200
 
 # Checkpoints that the project ships, so that nobody has to train again what others start from.
 RELEASED = Path(__file__).parents[1] / "models" / "checkpoints"
@@ -211,8 +215,9 @@ class Trainer:
     ) -> Iterator[dict]:
         """Trains for ``stage.frames``; yields a checkpoint's content after every epoch.
 
-        ``falling``: the rate falls to zero on a cosine, else it stays. ``plateau`` is the state of a scheduler that
-        lowers it, empty to begin with. ``start`` is a checkpoint's content to go on from.
+        ``falling``: the rate falls to zero on a cosine, and the normalisations are measured anew at the end, else it
+        stays. ``plateau`` is the state of a scheduler that lowers it, empty to begin with. ``start`` is a checkpoint's
+        content to go on from.
         """
         optimiser = torch.optim.Adam(self.network.parameters(), stage.rate)
         total = math.ceil(stage.frames / self.run.batch)
@@ -239,6 +244,10 @@ class Trainer:
                     if done <= STATISTICS_STEPS + 1:
                         self.workers.follow_the_leader(self.network)
                     tell(done)
+                if falling and done == total:
+                    self._measure_normalisations(
+                        stage.sources or self.run.sources, min(math.ceil(total / 10), STATISTICS_BATCHES)
+                    )
                 loss = float(self.workers.mean(torch.stack(losses).mean()))
                 if not math.isfinite(loss):
                     raise TrainingError(
@@ -264,6 +273,25 @@ class Trainer:
                     "accuracy": result,
                     "over": done == total,
                 }
+
+    def _measure_normalisations(self, sources: tuple[Source, ...], count: int) -> None:
+        """Has their mean and variance be those of the weights as they are now, over the next ``count`` batches.
+
+        Weights of few bits change their codes to and fro until the last step, so running statistics are those of
+        networks that there are no more (M. Nagel et al., "Overcoming Oscillations in Quantization-Aware Training",
+        ICML 2022, section 4.2).
+        """
+        normalisations = [layer for layer in self.network.modules() if isinstance(layer, _BatchNorm)]
+        momenta = [layer.momentum for layer in normalisations]
+        for layer in normalisations:
+            layer.reset_running_stats()
+            layer.momentum = None  # all batches count alike
+        self.network.train()
+        with torch.no_grad(), mixed_precision(self.device):
+            for number in range(self.batches_seen, self.batches_seen + count):
+                self.network(self.batches.batch(sources, number)[0])
+        for layer, momentum in zip(normalisations, momenta, strict=True):
+            layer.momentum = momentum
 
     def _step(self, optimiser: torch.optim.Optimizer, sources: tuple[Source, ...]) -> Tensor:
         frames, classes, taught = self._lesson(sources, self.batches_seen)

@@ -17,6 +17,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from tests.helpers.tiny_runs import CONFIG, Killed, same
 from training import export
 from training.__main__ import main
+from training.batches import Batches
 from training.calibration import fit_temperature
 from training.config import read_run, run_from_mapping
 from training.cost import cost
@@ -34,7 +35,7 @@ from training.networks import (
 )
 from training.prune import prune
 from training.signals import CLASSES
-from training.train import Trainer, read_checkpoint, release, train
+from training.train import Trainer, build_network, read_checkpoint, release, train
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 
@@ -68,6 +69,25 @@ def test_a_killed_run_goes_on_bit_for_bit(run, finished, tmp_path, monkeypatch, 
     resumed, whole = (read_checkpoint(folder / "trained.pt") for folder in (tmp_path, finished))
     assert resumed["batches_seen"] == whole["batches_seen"] == 72
     assert same(resumed["network"], whole["network"])
+
+
+def test_a_stage_ends_with_the_statistics_of_its_last_weights(run, finished):
+    """Those of the first layer depend on no others: they are held against what it makes of the next frames."""
+    content = read_checkpoint(finished / "trained.pt")
+    network = build_network(run, Bits(**content["bits"]), images=True).eval()
+    network.load_state_dict(content["network"])
+    batches = Batches(run, torch.device("cpu"))
+    count = 5  # a tenth of the last stage's 48
+    with torch.inference_mode():
+        outputs = []
+        for number in range(content["batches_seen"], content["batches_seen"] + count):
+            signal = network.input_quantiser(batches.batch(run.sources, number)[0])
+            outputs.append(network.features[0](signal.unsqueeze(2)))
+    normalisation = network.features[1]
+    expected = torch.stack([output.mean((0, 2, 3)) for output in outputs]).mean(0)
+    torch.testing.assert_close(normalisation.running_mean, expected, rtol=1e-3, atol=1e-4)
+    expected = torch.stack([output.var((0, 2, 3)) for output in outputs]).mean(0)
+    torch.testing.assert_close(normalisation.running_var, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("network", NETWORKS.values())
