@@ -315,9 +315,13 @@ def _serve(connection: Connection, work: Work) -> None:
             time.sleep(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    with suppress(EOFError, ConnectionError):
-        while True:
-            connection.send(_attempt(work, connection.recv()))
+    try:
+        with suppress(EOFError, ConnectionError):
+            while True:
+                connection.send(_attempt(work, connection.recv()))
+    finally:
+        # Asked again while it ends, on a busy machine, the interpreter would say so in a traceback.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _on_dask(work: Work, jobs: Sequence[Job], address: str) -> Iterator[tuple[Job, Outcome]]:
