@@ -19,15 +19,30 @@ CHUNK = 4096  # frames made at a time: some 200 MB with all that is in between
 
 
 def normalise(frames: Tensor, kind: str) -> Tensor:
-    """The per-frame scaling that the model file names in ``amc.normalise``; frames (N, 2, L)."""
+    """What the model file names in ``amc.normalise``, of each of the frames (N, 2, L)."""
     if kind == "none":
         return frames
+    if kind == "unit_power_centred":
+        return normalise(centred(frames), "unit_power")
     if kind == "unit_power":
         return frames / frames.square().sum(1, keepdim=True).mean(2, keepdim=True).sqrt()
     if kind == "unit_variance":
         centred = frames - frames.mean(2, keepdim=True)
         return frames / centred.square().sum(1, keepdim=True).mean(2, keepdim=True).sqrt()
     raise TrainingError(f"normalise '{kind}' is unknown; choose one of {', '.join(NORMALISATIONS)}.")
+
+
+def centred(frames: Tensor) -> Tensor:
+    """Frames (N, 2, L), each turned back by its own centre of gravity in frequency.
+
+    That is the phase of the autocorrelation at a lag of one sample, the pulse-pair estimate (K. Miller, M. Rochwarger,
+    "A covariance approach to spectral moment estimation", IEEE Trans. Information Theory 1972).
+    """
+    signal = torch.complex(*frames.unbind(1))
+    step = torch.angle((signal[:, 1:] * signal[:, :-1].conj()).sum(1))
+    turns = torch.arange(frames.shape[2], device=frames.device) * step[:, None]
+    turned_back = signal * torch.polar(torch.ones_like(turns), -turns)
+    return torch.view_as_real(turned_back).transpose(1, 2).contiguous()
 
 
 def generator_of(seed: int, stream: int, device: torch.device) -> torch.Generator:

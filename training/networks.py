@@ -324,6 +324,18 @@ class AllConvolutional(Chain):
         return [Step(filters, 9, stride=2), *(Step(width, 5, stride=2) for width in widths)]
 
 
+class DeepConvolutional(AllConvolutional):
+    """All-convolutional, with twice the products in more channels, and a last layer that sees a quarter of the frame.
+
+    For signals of any symbol rate: at 16 samples a symbol the last layer's 257 samples are as many symbols.
+    """
+
+    @staticmethod
+    def steps(filters: int) -> list[Step]:
+        widths = filters, 3 * filters // 2, 2 * filters, 3 * filters
+        return [Step(filters, 9, stride=2), *(Step(width, 5, stride=2) for width in widths), Step(4 * filters, 5)]
+
+
 def _separable(inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[Step, Step]:
     return Step(inputs, kernel, stride, depthwise=True), Step(outputs, 1)
 
@@ -354,6 +366,7 @@ NETWORKS = {
     "vgg10": Vgg10,
     "strided": Strided,
     "all_convolutional": AllConvolutional,
+    "deep_convolutional": DeepConvolutional,
     "separable": Separable,
 }
 _CHAIN_OPTIONS = ("filters", "hidden", "input_range", "scale_per_filter")
@@ -361,6 +374,7 @@ NETWORK_OPTIONS = {
     "vgg10": _CHAIN_OPTIONS,
     "strided": _CHAIN_OPTIONS,
     "all_convolutional": ("filters", "input_range", "scale_per_filter"),
+    "deep_convolutional": ("filters", "input_range", "scale_per_filter"),
     "separable": ("filters", "input_range", "scale_per_filter"),
 }
 

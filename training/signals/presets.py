@@ -292,7 +292,8 @@ _SLOW_TONE = (Tone(Uniform(0.0, 2e-4)),)
 _SLOWER_THAN_A_FRAME = (Tone(Uniform(0.0, 5e-4)),)
 _AUDIO = (BandNoise(0.001, Uniform(0.015, 0.05)),)
 # Telephone bandwidth at receivers of 16 to 200 thousand samples a second, and test tones.
-_SOUND = (Voice(LogUniform(0.017, 0.2)), Tone(LogUniform(0.003, 0.05)), BandNoise(0.001, LogUniform(0.017, 0.2)))
+_BANDS = (Voice(LogUniform(0.017, 0.2)), BandNoise(0.001, LogUniform(0.017, 0.2)))
+_SOUND = (*_BANDS, Tone(LogUniform(0.003, 0.05)))
 _DIAGONAL_OQPSK = CONSTELLATIONS | {"OQPSK": rotated(CONSTELLATIONS["OQPSK"], math.pi / 4)}
 
 _AMPLIFIER = Amplifier(
@@ -314,8 +315,9 @@ _WILD = Preset(
     carrier_offset=Uniform(-0.05, 0.05),
     constellations=_DIAGONAL_OQPSK,
     modulations={
-        "AM-SSB-WC": Amplitude(_SOUND, Uniform(1.0, 3.0), single_sideband=True),
-        "AM-SSB-SC": Amplitude(_SOUND, fixed(1.0), carrier_level=0.0, single_sideband=True),
+        # One sideband of a tone is a bare carrier, which is none of the classes.
+        "AM-SSB-WC": Amplitude(_BANDS, Uniform(1.0, 3.0), single_sideband=True),
+        "AM-SSB-SC": Amplitude(_BANDS, fixed(1.0), carrier_level=0.0, single_sideband=True),
         "AM-DSB-WC": Amplitude(_SOUND, Uniform(1.2, 5.0)),
         "AM-DSB-SC": Amplitude(_SOUND, fixed(1.0), carrier_level=0.0),
         "FM": Frequency(_SOUND, centre=0.0, deviation=LogUniform(0.005, 0.12)),
@@ -389,6 +391,17 @@ PRESETS = {
         },
     ),
     "wild": _WILD,
+    "cabled": replace(
+        _WILD,
+        description="receivers joined to their transmitters by a cable: as wild, but no echoes, neighbours, limits",
+        amplifier=None,
+        multipath=None,
+        neighbour=None,
+        limiter=None,
+        selectivity=None,
+        phase_noise=LogUniform(1e-5, 1e-3),
+        level_db=Uniform(-20.0, -6.0),
+    ),
     "others": replace(
         _WILD,
         description="what is none of the 24 modulations, at receivers as in wild",
