@@ -327,7 +327,7 @@ class AllConvolutional(Chain):
 class DeepConvolutional(AllConvolutional):
     """All-convolutional, with twice the products in more channels, and a last layer that sees a quarter of the frame.
 
-    For signals of any symbol rate: at 16 samples a symbol the last layer's 257 samples are as many symbols.
+    For signals of any symbol rate: at 16 samples a symbol the last layer sees 257 samples, which are 16 symbols.
     """
 
     @staticmethod
