@@ -27,8 +27,8 @@ def normalise(frames: Tensor, kind: str) -> Tensor:
     if kind == "unit_power":
         return frames / frames.square().sum(1, keepdim=True).mean(2, keepdim=True).sqrt()
     if kind == "unit_variance":
-        centred = frames - frames.mean(2, keepdim=True)
-        return frames / centred.square().sum(1, keepdim=True).mean(2, keepdim=True).sqrt()
+        around_mean = frames - frames.mean(2, keepdim=True)
+        return frames / around_mean.square().sum(1, keepdim=True).mean(2, keepdim=True).sqrt()
     raise TrainingError(f"normalise '{kind}' is unknown; choose one of {', '.join(NORMALISATIONS)}.")
 
 
