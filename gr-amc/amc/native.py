@@ -8,19 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from .compiler import compile_model, read_model
+from .engine import load_engine
 from .errors import AmcError, first_line
 from .integer import IntegerNetwork, Layer, Sum
 
 
 def build(network: IntegerNetwork):
     """The engine's form of ``network``; raises AmcError where the engine refuses it, or was not built."""
-    try:
-        from . import _engine
-    except ImportError as error:
-        raise AmcError(f"the engine cannot be imported ({error}); build and install gr-amc with CMake.") from None
+    module = load_engine()
     signal, logits = network.input, network.logits
     try:
-        engine = _engine.Network(
+        engine = module.Network(
             channels=signal.output.channels,
             length=signal.output.length,
             scale=signal.scale,

@@ -1,27 +1,33 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Per-frame scaling, as the model was trained with."""
+"""What is done to each frame before the model sees it, as the model was trained with."""
 
 import numpy as np
 
+from .engine import load_engine
 from .gate import mean_power
 
-KINDS = ("none", "unit_power", "unit_variance")
+KINDS = ("none", "unit_power", "unit_power_centred", "unit_variance")
 
 
-def divisors(frames: np.ndarray, power: np.ndarray, kind: str) -> np.ndarray:
-    """What divides each of the complex64 frames (n, window) of that non-zero ``mean_power``: float32 (n,), above zero.
+def prepare(frames: np.ndarray, power: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Complex64 frames (n, window) of that non-zero ``mean_power``, and what is to divide them: float32 (n,), above 0.
 
     ``unit_power`` is the root of the frame's mean power; ``unit_variance`` the root of its variance, while the mean
-    stays in (the scaling of RadioML 2018.01A, per frame); ``none`` keeps the samples as they are.
+    stays in (the scaling of RadioML 2018.01A, per frame); ``none`` keeps the samples as they are. For
+    ``unit_power_centred`` frames are turned back by their centre of gravity in frequency, the phase of their
+    autocorrelation at a lag of one sample (K. Miller, M. Rochwarger, "A covariance approach to spectral moment
+    estimation", IEEE Trans. Information Theory 1972). Raises AmcError where that needs an engine that was not built.
     """
     if kind == "none":
-        return np.ones(len(frames), np.float32)
+        return frames, np.ones(len(frames), np.float32)
+    if kind == "unit_power_centred":
+        frames = load_engine().centred(frames)
     if kind == "unit_variance":
         mean = frames.mean(axis=1)
         # A constant frame has no variance; the floor keeps the division finite, however weak the frame.
         floor = np.maximum(np.float32(1e-12) * power, np.finfo(np.float32).tiny)
         power = np.maximum(power - np.abs(mean) ** 2, floor)
-    return np.sqrt(power)
+    return frames, np.sqrt(power)
 
 
 def divide(frames: np.ndarray, divisors: np.ndarray) -> np.ndarray:
@@ -35,5 +41,5 @@ def divide(frames: np.ndarray, divisors: np.ndarray) -> np.ndarray:
 
 
 def normalise(frames: np.ndarray, kind: str) -> np.ndarray:
-    """Complex64 frames (n, window) of non-zero power as float32 (n, 2, window); for the kinds see ``divisors``."""
-    return divide(frames, divisors(frames, mean_power(frames), kind))
+    """Complex64 frames (n, window) of non-zero power as float32 (n, 2, window); for the kinds see ``prepare``."""
+    return divide(*prepare(frames, mean_power(frames), kind))

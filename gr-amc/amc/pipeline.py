@@ -13,7 +13,7 @@ from .decide import Averages, Decider
 from .errors import AmcError
 from .gate import gate, mean_power
 from .model import Model
-from .normalise import divisors
+from .normalise import prepare
 from .report import Result, Results
 from .windows import StreamContext, WindowCutter, checked_count
 
@@ -70,8 +70,8 @@ class Inference:
     """Windows on their way through the model.
 
     ``levels`` float32 (n,) are the windows' powers in dBFS, ``keep`` bool (n,) says which pass the gate, ``frames``
-    complex64 (kept, window) are those, and ``divisors`` float32 (kept,) normalise them. ``logits`` waits for the model
-    and returns float32 (kept, classes).
+    complex64 (kept, window) are those as ``prepare`` gives them, with what divides them: ``divisors`` float32 (kept,).
+    ``logits`` waits for the model and returns float32 (kept, classes).
     """
 
     windows: Windows
@@ -162,7 +162,7 @@ class Pipeline:
             keep, levels = gate(power, self.squelch)
             if not keep.all():
                 frames, power = frames[keep], power[keep]
-            by = divisors(frames, power, self.model.normalise)
+            frames, by = prepare(frames, power, self.model.normalise)
             return Inference(windows, levels, keep, frames, by, self.model.start(frames, by))
         except Exception:
             self.counters.errors += len(windows)

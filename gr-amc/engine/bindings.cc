@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "centre.h"
 #include "network.h"
 #include "peak.h"
 
@@ -202,6 +203,22 @@ PYBIND11_MODULE(_engine, module) {
         .def("is_wide", &amc::Network::IsWide, py::arg("number"))
         .def("is_linear", &amc::Network::IsLinear, py::arg("number"))
         .def("takes_quads", &amc::Network::TakesQuads, py::arg("number"));
+
+    module.def(
+        "centred",
+        [](const Array<std::complex<float>>& frames) {
+            Require(frames.ndim() == 2, "frames must have the shape (N, length)");
+            const auto count = static_cast<size_t>(frames.shape(0)), length = static_cast<size_t>(frames.shape(1));
+            Array<std::complex<float>> turned({count, length});
+            const auto* from = frames.data();
+            auto* to = turned.mutable_data();
+            {
+                const py::gil_scoped_release release;
+                for (size_t at = 0; at < count * length; at += length) amc::Centre(from + at, length, to + at);
+            }
+            return turned;
+        },
+        py::arg("frames"));
 
     module.def("measure_peak", [] {
         const amc::Peak peak = amc::MeasurePeak();

@@ -17,7 +17,7 @@ from gnuradio.amc.gate import gate, mean_power
 from gnuradio.amc.integer import Input, IntegerNetwork, Layer, Logits, Sum, Tensor
 from gnuradio.amc.model import MODELS
 from gnuradio.amc.native import NativeRuntime, build
-from gnuradio.amc.normalise import KINDS, divisors, normalise
+from gnuradio.amc.normalise import KINDS, normalise, prepare
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -284,7 +284,8 @@ def frames_to_be_scaled(length):
 @pytest.mark.parametrize("length", [1, 15, 41, 1024])
 def test_complex_frames_are_divided_in_the_engine_as_they_are_by_numpy(length, kind):
     network, frames = of_two_rails(length), frames_to_be_scaled(length)
-    by, rails = divisors(frames, mean_power(frames), kind), normalise(frames, kind)
+    rails = normalise(frames, kind)
+    frames, by = prepare(frames, mean_power(frames), kind)
     expected = np.clip(np.rint(rails / np.float32(0.25)), -8, 7) + 8
     engine = build(network)
     logits = engine.run(rails)
@@ -300,7 +301,7 @@ def test_complex_frames_are_divided_in_the_engine_as_they_are_by_numpy(length, k
 def test_complex_frames_may_overlap_and_lie_apart(hop, threads):
     stream = frames_to_be_scaled(1024)[180:220].ravel()
     frames = np.lib.stride_tricks.sliding_window_view(stream, 41)[::hop][:100]
-    by = divisors(frames, mean_power(frames), "unit_power")
+    _, by = prepare(frames, mean_power(frames), "unit_power")
     engine = build(of_two_rails(41))
     np.testing.assert_array_equal(engine.run(frames, threads, by), engine.run(normalise(frames, "unit_power")))
     np.testing.assert_array_equal(engine.start(frames, threads, by).result(), engine.run(frames, threads, by))
@@ -308,7 +309,7 @@ def test_complex_frames_may_overlap_and_lie_apart(hop, threads):
 
 def test_complex_frames_stay_until_they_are_classified():
     frames = frames_to_be_scaled(1024)
-    engine, by = build(of_two_rails(1024)), divisors(frames, mean_power(frames), "unit_power")
+    engine, (_, by) = build(of_two_rails(1024)), prepare(frames, mean_power(frames), "unit_power")
     expected = engine.run(frames, 1, by)
     pending = engine.start(frames.copy(), 2, by.copy())
     np.testing.assert_array_equal(pending.result(), expected)
@@ -319,7 +320,7 @@ def test_complex_frames_stay_until_they_are_classified():
 def test_released_networks_take_complex_frames(name, kind):
     frames = frames_to_be_scaled(1024)[::7]
     runtime = NativeRuntime(MODELS / f"{name}.onnx", 1)
-    logits = runtime.start(frames, divisors(frames, mean_power(frames), kind))()
+    logits = runtime.start(*prepare(frames, mean_power(frames), kind))()
     np.testing.assert_array_equal(logits, runtime.run(normalise(frames, kind)))
 
 

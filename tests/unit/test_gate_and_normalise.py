@@ -4,7 +4,9 @@ import math
 import numpy as np
 import pytest
 from gnuradio.amc.gate import gate, mean_power
-from gnuradio.amc.normalise import normalise
+from gnuradio.amc.normalise import KINDS, normalise
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def tone(amplitude, length=1024):
@@ -75,3 +77,43 @@ def test_unit_variance_keeps_the_mean_in():
 def test_a_constant_frame_stays_finite():
     frames = np.full((1, 128), 0.5 + 0.5j, np.complex64)
     assert np.isfinite(normalise(frames, "unit_variance")).all()
+
+
+def centred(frames):
+    rails = normalise(frames, "unit_power_centred").astype(np.float64)
+    return rails[:, 0] + 1j * rails[:, 1]
+
+
+@pytest.mark.parametrize("frequency", [-0.5, -0.31, -1e-3, 0.0, 1e-5, 0.02, 0.25, 0.499])
+def test_a_carrier_is_turned_back_to_a_constant(frequency):
+    frame = (3 * np.exp(2j * np.pi * (frequency * np.arange(1024) + 0.1))).astype(np.complex64)
+    np.testing.assert_allclose(centred(frame[None])[0], np.exp(0.2j * np.pi), atol=2e-4)
+
+
+@given(
+    length=st.sampled_from([1, 2, 15, 16, 17, 33, 1024]),
+    offset=st.floats(-0.5, 0.5),
+    level_db=st.floats(-300, 300),
+    seed=st.integers(0, 1000),
+)
+def test_a_frame_is_turned_back_by_its_centre_of_gravity_wherever_it_lies(length, offset, level_db, seed):
+    rng = np.random.default_rng(seed)
+    shape = 3 + rng.normal(size=(1, length, 2)) @ [1, 1j]
+    moved = 10 ** (level_db / 20) * shape * np.exp(2j * np.pi * offset * np.arange(length))
+    frames = moved.astype(np.complex64)
+    spectrum = np.abs(np.fft.fft(frames[0].astype(np.complex128), 2 * length)) ** 2
+    centre = np.angle(np.sum(spectrum * np.exp(1j * np.pi * np.arange(2 * length) / length)))
+    expected = frames[0] * np.exp(-1j * centre * np.arange(length))
+    expected /= np.sqrt(np.mean(np.abs(expected) ** 2))
+    np.testing.assert_allclose(centred(frames)[0], expected, atol=1e-4)
+
+
+def test_frames_that_overlap_are_centred_like_copies():
+    stream = random_frames().ravel()
+    views = np.lib.stride_tricks.sliding_window_view(stream, 100)[::7]
+    np.testing.assert_array_equal(centred(views), centred(views.copy()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_frames_are_none(kind):
+    assert normalise(np.empty((0, 64), np.complex64), kind).shape == (0, 2, 64)
