@@ -217,6 +217,9 @@ class Run:
             _build(hints[name], value, f"network_options.{name}")
             if hints[name] is not bool:
                 _check_above_zero("network_options", **{name: value})
+        # Widths for another number of layers, or that do not go together, are no surprise for the second stage.
+        for bits in {stage.bits for stage in self._all_stages()}:
+            NETWORKS[self.network](len(self.classes), bits, **self.network_options)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -227,9 +230,11 @@ class Run:
         """Names of the presets of the run's sources, those of the classes or those of ``outliers``."""
         return sorted({source.preset for source in self._all_sources() if source.outliers == outliers})
 
+    def _all_stages(self) -> list[Stage]:
+        return [*self.stages, *(self.pruning.finish if self.pruning else ())]
+
     def _all_sources(self) -> list[Source]:
-        stages = (*self.stages, *(self.pruning.finish if self.pruning else ()))
-        return [*self.sources, *(source for stage in stages for source in stage.sources)]
+        return [*self.sources, *(source for stage in self._all_stages() for source in stage.sources)]
 
 
 def check_seed(seed: int) -> None:

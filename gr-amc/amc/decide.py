@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .errors import AmcError
+from .limits import checked_number
 from .windows import checked_count
 
 UNKNOWN = "unknown"
@@ -93,9 +93,9 @@ class Decider:
 
     @threshold.setter
     def threshold(self, threshold: float) -> None:
-        if not 0 <= threshold <= 1:
-            raise AmcError(f"threshold is {threshold}; it must be a probability from 0 to 1.")
-        self._threshold = float(threshold)
+        self._threshold = checked_number(
+            "threshold", threshold, lambda value: value if 0 <= value <= 1 else None, "a probability from 0 to 1"
+        )
 
     def restart(self) -> None:
         """Forgets the windows so far: what follows is another signal."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which sample rates, frequencies and times are taken at their word, wherever they were said."""
+"""Which numbers are taken at their word, wherever they were said: sample rates, frequencies, times."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -25,15 +25,16 @@ def usable_frequency(value: float) -> float | None:
 
 def checked_rate(name: str, value: float) -> float:
     """``value`` per second if it is usable; raises AmcError that names the setting."""
-    return _checked(name, value, usable_rate, f"from {LOWEST_RATE:g} to {LARGEST_HERTZ:g} Hz")
+    return checked_number(name, value, usable_rate, f"from {LOWEST_RATE:g} to {LARGEST_HERTZ:g} Hz")
 
 
 def checked_frequency(name: str, value: float) -> float:
     """``value`` in Hz if it is usable; raises AmcError that names the setting."""
-    return _checked(name, value, usable_frequency, f"within {LARGEST_HERTZ:g} Hz")
+    return checked_number(name, value, usable_frequency, f"within {LARGEST_HERTZ:g} Hz")
 
 
-def _checked(name: str, value: float, usable: Callable[[float], float | None], allowed: str) -> float:
+def checked_number(name: str, value: float, usable: Callable[[float], float | None], allowed: str) -> float:
+    """What ``usable`` makes of ``value``; raises AmcError that names the setting and what is ``allowed``."""
     try:
         number = usable(float(value))
     except (TypeError, ValueError, OverflowError):  # no number, or one beyond all floats

@@ -122,8 +122,11 @@ def _classes(path: Path, session: Runtime, given: tuple[str, ...]) -> tuple[str,
     names = tuple(listed)
     if not names:
         raise AmcError(f"the model {path} has no class list in its metadata; give classes.")
-    if not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
-        raise AmcError(f"the class list of model {path} must be distinct names; it is {list(names)}.")
+    # What cannot be printed breaks the lines that labels are printed in.
+    if not all(isinstance(name, str) and name and name.isprintable() for name in names) or len(set(names)) != len(
+        names
+    ):
+        raise AmcError(f"the class list of model {path} must be distinct printable names; it is {list(names)}.")
     if session.class_count not in (None, len(names)):
         raise AmcError(
             f"the model {path} has {session.class_count} outputs but {len(names)} class names; give as many classes."

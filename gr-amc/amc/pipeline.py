@@ -4,14 +4,15 @@
 The GNU Radio block and the command line both use it.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .decide import Averages, Decider
-from .errors import AmcError
 from .gate import gate, mean_power
+from .limits import checked_number
 from .model import Model
 from .normalise import prepare
 from .report import Result, Results
@@ -115,9 +116,9 @@ class Pipeline:
 
     @squelch.setter
     def squelch(self, squelch: float) -> None:
-        if squelch != squelch:
-            raise AmcError("squelch is nan; it must be a power in dBFS.")
-        self._squelch = float(squelch)
+        self._squelch = checked_number(
+            "squelch", squelch, lambda value: None if math.isnan(value) else value, "a power in dBFS"
+        )
 
     def restart(
         self,

@@ -418,7 +418,7 @@ def test_a_bad_model_gets_a_sentence(tmp_path, capsys):
     known = ("--model", write_model(tmp_path / "m.onnx", metadata={}))
     assert "no class list" in refused(capsys, tmp_path / "a.cf32", *known)
     assert "3 outputs but 2 class names" in refused(capsys, tmp_path / "a.cf32", *known, "--classes", "A,B")
-    assert "must be distinct names" in refused(capsys, tmp_path / "a.cf32", *known, "--classes", "A,B,A")
+    assert "must be distinct printable names" in refused(capsys, tmp_path / "a.cf32", *known, "--classes", "A,B,A")
     said = refused(capsys, tmp_path / "a.cf32", *known, "--classes", "A,B,C", "--window", "512")
     assert "the window is 512 samples but the model" in said
 

@@ -476,6 +476,7 @@ def test_a_flowgraph_reconfigured_while_it_runs(model):
         ("model", "/no/such/model.onnx", "cannot be read"),
         ("model", "no-such-model", "there is no released model 'no-such-model'"),
         ("squelch", float("nan"), "squelch is nan"),
+        ("squelch", None, "squelch is None; it must be a power in dBFS"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_starts(model, setting, value, part):

@@ -464,6 +464,10 @@ def test_the_temperature_undoes_a_known_one():
         (("sources:", "sources: ["), "is not valid YAML"),
         (("weight: 4, activation: 4}}", "weight: 40, activation: 4}}"), "outside 2..8"),
         (("weight: 4, activation: 4}}", "weight: [4, 40], activation: 4}}"), "outside 2..8"),
+        (
+            ("weight: 4, activation: 4}}", "weight: [4, 4], activation: 4}}"),
+            "bit widths of weight are given for 2 layers",
+        ),
         (("weight: 4, activation: 4}}", "weight: four, activation: 4}}"), "weight is 'four'"),
         (("weight: 4, activation: 4}}", "weight: [4, x], activation: 4}}"), "weight[1] is 'x'"),
         (("seed: 3", "seed: 18446744073709551616"), "from 0 to 2^63 - 1"),

@@ -171,7 +171,8 @@ def test_sure_and_strange_windows_are_told_apart_by_their_logits():
 
 
 @pytest.mark.parametrize(
-    ("average", "threshold"), [(0, 0.5), (-1, 0.5), (1.5, 0.5), (10**9, 0.5), (1, -0.1), (1, 1.01), (1, float("nan"))]
+    ("average", "threshold"),
+    [(0, 0.5), (-1, 0.5), (1.5, 0.5), (10**9, 0.5), (1, -0.1), (1, 1.01), (1, float("nan")), (1, None), (None, 0.5)],
 )
 def test_settings_out_of_range_are_refused(average, threshold):
     with pytest.raises(AmcError, match="^(average|threshold) is"):

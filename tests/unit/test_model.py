@@ -172,7 +172,22 @@ def test_no_classes(tmp_path):
     assert "has no class list in its metadata; give classes" in sentence(write_model(tmp_path / "m.onnx", metadata={}))
 
 
-@pytest.mark.parametrize("text", ["{", "7", '"AB"', '"ABC"', "[" * 100_000, '["A","A","B"]', "[1,2,3]", "[]", "null"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "7",
+        '"AB"',
+        '"ABC"',
+        "[" * 100_000,
+        '["A","A","B"]',
+        "[1,2,3]",
+        "[]",
+        "null",
+        r'["A","\udc80"]',
+        r'["A\n","B"]',
+    ],
+)
 def test_unusable_class_list(tmp_path, text):
     assert "class" in sentence(write_model(tmp_path / "m.onnx", metadata={"amc.classes": text}))
 
