@@ -57,12 +57,14 @@ def make_exact(network: nn.Module) -> None:
             _replace(network, normalisation, _ProductAndSum(normalisation, isinstance(layer, qnn.QuantConv1d)))
         gain = activation_gain
     if averages:
-        average, rectifier = averages
-        largest, activation_gain = _power_of_two_range(rectifier, gains)
+        average, quantiser = averages
+        largest, activation_gain = _power_of_two_range(quantiser, gains)
         _replace(network, average, _ScaledAverage(average, activation_gain / gain))
         gain = activation_gain
-    _, weight_gain = _whole_codes(last, largest, _power_of_two(float(last.quant_weight().scale)))
+    after = _power_of_two(float(last.quant_weight().scale))
+    sums, weight_gain = _whole_codes(last, largest, after)
     last.bias.data.mul_(gain * weight_gain)
+    _align(last.bias, sums * after * float(quantiser.act_quant.scale()))
 
 
 def _parts(network: nn.Module) -> tuple[list[list[nn.Module]], list[nn.Module], nn.Module]:
@@ -132,6 +134,16 @@ def _shorten(normalisation: nn.Module, sums: Tensor, fewest: int) -> bool:
     bits = torch.where(narrow, bits, SIGNIFICANT_BITS)
     normalisation.weight.data.copy_(torch.ldexp(torch.round(mantissa * 2**bits) / 2**bits, exponent))
     return bool(narrow.all())
+
+
+def _align(bias: nn.Parameter, sums: Tensor) -> None:
+    """Rounds each number to the last binary place of the largest that it can become with the sum it is added to.
+
+    A runtime may begin with the bias, and add the products one after the other.
+    """
+    most = sums.double() + bias.detach().double().abs()
+    place = 2.0 ** (torch.ceil(torch.log2(most.clamp(min=torch.finfo(torch.float32).tiny))) - SIGNIFICANT_BITS)
+    bias.data.copy_(torch.round(bias.detach().double() / place) * place)
 
 
 class _ProductAndSum(nn.Module):

@@ -23,6 +23,7 @@ ACTIVATIONS = {
     "vgg10": (3, 4, 5, 6, 7, 8, 2, 5, 3),
     "strided": (3, 4, 5, 6, 7, 8, 2, 4),
     "all_convolutional": (3, 4, 5, 6, 7),
+    "deep_convolutional": (3, 4, 5, 6, 7, 8),
     "separable": (3, 4, 5, 4, 6, 7, 3, 7, 8, 5),
 }
 
