@@ -6,12 +6,14 @@
 //   fuzz_network SECONDS SEED
 #include <algorithm>
 #include <chrono>
+#include <complex>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
 #include <random>
 #include <stdexcept>
 
+#include "centre.h"
 #include "network.h"
 
 namespace {
@@ -138,6 +140,13 @@ bool Try() {
         // No value may be read behind the last one of these.
         const auto* begin = is_complex ? values.data() + size : values.data();
         const amc::Frames frames{begin, size, is_complex ? divisors.data() : nullptr};
+        if (is_complex) {
+            std::vector<std::complex<float>> turned(input.length);
+            for (size_t at = 0; at < count; ++at) {
+                const float* values_of_one = begin + static_cast<ptrdiff_t>(at) * size;
+                amc::Centre(reinterpret_cast<const std::complex<float>*>(values_of_one), input.length, turned.data());
+            }
+        }
         std::vector<float> first;
         for (const auto& target : amc::Targets()) {
             amc::UseTarget(target);
