@@ -503,8 +503,10 @@ std::function<void()> Network::Work(const Frames& frames, size_t count, float* l
     const size_t blocks = (count + each - 1) / each;
     auto next = std::make_shared<std::atomic<size_t>>(0);
     return [=] {
+        size_t block = (*next)++;
+        if (block >= blocks) return;
         auto scratch = Borrow();
-        for (size_t block = (*next)++; block < blocks; block = (*next)++) {
+        for (; block < blocks; block = (*next)++) {
             const size_t begin = block * each;
             RunBlock(frames.Behind(begin), std::min(each, count - begin), logits + begin * classes_, *scratch);
         }
@@ -521,7 +523,8 @@ std::shared_ptr<ThreadPool::Task> Network::Start(const Frames& frames, size_t co
 void Network::Run(const Frames& frames, size_t count, float* logits, size_t threads) const {
     Require(classes_ > 0, "the network is not finished");
     if (count == 0) return;
-    if (threads > 1) {
+    // To wake another thread for a single frame takes as long as some frames do.
+    if (threads > 1 && count > 1) {
         Finish(*Start(frames, count, logits, threads));
     } else {
         Work(frames, count, logits, 1)();
