@@ -12,6 +12,7 @@
 #include "centre.h"
 #include "network.h"
 #include "peak.h"
+#include "timing.h"
 
 namespace py = pybind11;
 
@@ -122,6 +123,22 @@ class Pending {
     std::shared_ptr<amc::ThreadPool::Task> task_;
 };
 
+using Samples = Array<std::complex<float>>;
+
+// What "make" makes of each row of ``frames`` (N, length): as many samples.
+Samples EachFrame(const Samples& frames, void (*make)(const std::complex<float>*, size_t, std::complex<float>*)) {
+    Require(frames.ndim() == 2, "frames must have the shape (N, length)");
+    const auto count = static_cast<size_t>(frames.shape(0)), length = static_cast<size_t>(frames.shape(1));
+    Samples made({count, length});
+    const auto* from = frames.data();
+    auto* to = made.mutable_data();
+    {
+        const py::gil_scoped_release release;
+        for (size_t at = 0; at < count * length; at += length) make(from + at, length, to + at);
+    }
+    return made;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_engine, module) {
@@ -204,21 +221,8 @@ PYBIND11_MODULE(_engine, module) {
         .def("is_linear", &amc::Network::IsLinear, py::arg("number"))
         .def("takes_quads", &amc::Network::TakesQuads, py::arg("number"));
 
-    module.def(
-        "centred",
-        [](const Array<std::complex<float>>& frames) {
-            Require(frames.ndim() == 2, "frames must have the shape (N, length)");
-            const auto count = static_cast<size_t>(frames.shape(0)), length = static_cast<size_t>(frames.shape(1));
-            Array<std::complex<float>> turned({count, length});
-            const auto* from = frames.data();
-            auto* to = turned.mutable_data();
-            {
-                const py::gil_scoped_release release;
-                for (size_t at = 0; at < count * length; at += length) amc::Centre(from + at, length, to + at);
-            }
-            return turned;
-        },
-        py::arg("frames"));
+    module.def("centred", [](const Samples& frames) { return EachFrame(frames, amc::Centre); }, py::arg("frames"));
+    module.def("timed", [](const Samples& frames) { return EachFrame(frames, amc::AlignSymbols); }, py::arg("frames"));
 
     module.def("measure_peak", [] {
         const amc::Peak peak = amc::MeasurePeak();

@@ -15,6 +15,7 @@
 
 #include "centre.h"
 #include "network.h"
+#include "timing.h"
 
 namespace {
 
@@ -141,10 +142,11 @@ bool Try() {
         const auto* begin = is_complex ? values.data() + size : values.data();
         const amc::Frames frames{begin, size, is_complex ? divisors.data() : nullptr};
         if (is_complex) {
-            std::vector<std::complex<float>> turned(input.length);
+            std::vector<std::complex<float>> made(input.length);
             for (size_t at = 0; at < count; ++at) {
-                const float* values_of_one = begin + static_cast<ptrdiff_t>(at) * size;
-                amc::Centre(reinterpret_cast<const std::complex<float>*>(values_of_one), input.length, turned.data());
+                const auto* one = reinterpret_cast<const std::complex<float>*>(begin + static_cast<ptrdiff_t>(at) * size);
+                amc::Centre(one, input.length, made.data());
+                amc::AlignSymbols(one, input.length, made.data());
             }
         }
         std::vector<float> first;

@@ -8,6 +8,8 @@ from gnuradio.amc.normalise import KINDS, normalise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers import modulators
+
 
 def tone(amplitude, length=1024):
     return (amplitude * np.exp(2j * np.pi * 0.01 * np.arange(length))).astype(np.complex64)
@@ -112,6 +114,46 @@ def test_frames_that_overlap_are_centred_like_copies():
     stream = random_frames().ravel()
     views = np.lib.stride_tricks.sliding_window_view(stream, 100)[::7]
     np.testing.assert_array_equal(centred(views), centred(views.copy()))
+
+
+def timed(frames):
+    rails = normalise(frames, "timed")
+    return rails[:, 0] + 1j * rails[:, 1]
+
+
+@pytest.mark.parametrize("roll_off", [0.2, 0.35, 0.5])
+@pytest.mark.parametrize("name", ["BPSK", "8PSK", "16QAM", "256QAM", "8ASK"])
+def test_symbols_of_gnu_radio_come_to_the_middle_of_eight_samples(name, roll_off):
+    # At 16 samples per symbol every second one of which is taken, so that symbols lie midway between samples.
+    sent = modulators.signal(name, 16, 2 * 1024 + 32, seed=3, roll_off=roll_off)
+    for late in range(8):
+        frame = sent[16 - 2 * late + 1 :: 2][:1024].copy()  # the middle of a symbol lies at late - 1/2
+        expected = np.roll(frame, -((late - 4) % 8))
+        np.testing.assert_array_equal(timed(frame[None])[0], expected)
+
+
+def test_noise_moves_symbols_by_one_sample_at_most():
+    rng = np.random.default_rng(5)
+    sent = modulators.signal("QPSK", 16, 2 * 1024 * 50 + 16, seed=4)[1::2]
+    frames = sent[: 1024 * 50].reshape(50, 1024)
+    noise = rng.normal(size=(50, 1024, 2)) @ [1, 1j] * np.sqrt(0.5) * 10 ** (-5 / 20)
+    noisy = (frames + noise).astype(np.complex64)
+    places = [np.flatnonzero(kept == frame[0])[0] for kept, frame in zip(timed(noisy), noisy, strict=True)]
+    # The first symbol lies half a sample after the first sample.
+    assert {(-place) % 8 for place in places} <= {4, 5, 6}
+
+
+@given(length=st.sampled_from([1, 7, 63, 64, 65, 100, 1024]), seed=st.integers(0, 1000))
+def test_a_frame_is_moved_in_a_circle_by_less_than_a_symbol(length, seed):
+    frame = (np.random.default_rng(seed).normal(size=(1, length, 2)) @ [1, 1j]).astype(np.complex64)
+    moved = timed(frame)[0]
+    assert any(np.array_equal(moved, np.roll(frame[0], -late)) for late in range(8 if length >= 64 else 1))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
+def test_frames_that_have_no_symbols_keep_their_samples(bad):
+    frame = np.full((1, 1024), bad, np.complex64)
+    np.testing.assert_array_equal(timed(frame), frame)
 
 
 @pytest.mark.parametrize("kind", KINDS)
