@@ -340,8 +340,9 @@ class DeepConvolutional(AllConvolutional):
 class SymbolSpaced(Chain):
     """One output a symbol of 8 samples, from the first layer on: for frames whose symbols are timed.
 
-    The first layer sees three symbols and is receive filter and sampler in one; the others see one symbol or three. At
-    a symbol's middle nothing of its neighbours is in the way, so a twentieth of VGG10's products is enough.
+    The first layer sees three symbols and is receive filter and sampler in one; the others see what it says of one
+    symbol, since at its middle nothing of its neighbours is in the way. What all symbols of a frame say is averaged.
+    With 16 filters it has a twentieth of VGG10's products.
     """
 
     hidden_layers = 0
@@ -349,7 +350,7 @@ class SymbolSpaced(Chain):
 
     @staticmethod
     def steps(filters: int) -> list[Step]:
-        return [Step(filters, 24, stride=8), Step(filters, 3), Step(filters, 1), Step(2 * filters, 1)]
+        return [Step(filters, 24, stride=8), *[Step(2 * filters, 1)] * 3, Step(4 * filters, 1)]
 
 
 def _separable(inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[Step, Step]:
