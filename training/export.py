@@ -20,8 +20,8 @@ from torch import nn
 
 from .batches import open_run_dataset, validation_frames
 from .calibration import fit_temperature
-from .config import TWIN, Run, run_from_mapping
-from .cost import cost
+from .config import TIMED, TWIN, Run, run_from_mapping
+from .cost import cost, cost_with_timing
 from .data import every_pair, normalise
 from .dataset import Part
 from .errors import TrainingError
@@ -172,6 +172,8 @@ def export(checkpoint: Path, out: Path) -> list[Path]:
         qcdq, qonnx, card = (Path(folder) / target.name for target in targets)
         export_qonnx(network, args=torch.zeros(1, 2, FRAME), export_path=str(qonnx))
         costs = cost(qonnx)
+        if run.normalise in TIMED:
+            costs["with_timing"] = cost_with_timing(costs)
         rejection = rejection_of(network, run, temperature)
         metadata = {
             "amc.classes": json.dumps(list(run.classes)),
@@ -179,7 +181,7 @@ def export(checkpoint: Path, out: Path) -> list[Path]:
             "amc.normalise": run.normalise,
             "amc.temperature": repr(temperature),
             "amc.sample_per_symbol": _samples_per_symbol(run),
-            "amc.cost": json.dumps({key: value for key, value in costs.items() if key != "layers"}),
+            "amc.cost": json.dumps({key: value for key, value in costs.items() if not isinstance(value, dict | list)}),
             "amc.trained_on": ", ".join(run.presets(outliers=False)),
             "amc.version": FORMAT_VERSION,
         }

@@ -16,14 +16,14 @@ def prepare(frames: np.ndarray, power: np.ndarray, kind: str) -> tuple[np.ndarra
     """Complex64 frames (n, window) of that non-zero ``mean_power``, and what is to divide them: float32 (n,), above 0.
 
     ``unit_power`` is the root of the frame's mean power; ``unit_variance`` the root of its variance, while the mean
-    stays in (the scaling of RadioML 2018.01A, per frame); ``none`` keeps the samples as they are, ``timed`` their level. For
+    stays in (the scaling of RadioML 2018.01A, per frame); ``none`` keeps the samples as they are. For
     ``unit_power_centred`` frames are turned back by their centre of gravity in frequency, the phase of their
     autocorrelation at a lag of one sample (K. Miller, M. Rochwarger, "A covariance approach to spectral moment
-    estimation", IEEE Trans. Information Theory 1972). For ``timed`` and ``unit_power_centred_timed`` (after that)
-    frames are then moved in a circle by up to 7 samples, so that symbols of a linear modulation at 8 samples per symbol
-    lie at the same places in each: where they are tells the product of both edges of the band (D. Godard, "Passband
-    timing recovery in an all-digital modem receiver", IEEE Trans. Communications 26(5), 1978). Raises AmcError where
-    any of that needs an engine that was not built.
+    estimation", IEEE Trans. Information Theory 1972). ``timed`` and ``unit_power_centred_timed`` are ``none`` and
+    ``unit_power_centred`` of frames that are then moved in a circle by up to 7 samples, so that symbols of a linear
+    modulation at 8 samples per symbol lie at the same places in each: where they are tells the product of both edges of
+    the band (D. Godard, "Passband timing recovery in an all-digital modem receiver", IEEE Trans. Communications 26(5),
+    1978). Raises AmcError where any of that needs an engine that was not built.
     """
     if kind in _CENTRED:
         frames = load_engine().centred(frames)
