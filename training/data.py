@@ -29,8 +29,8 @@ def normalise(frames: Tensor, kind: str) -> Tensor:
         return timed(frames)
     if kind == "unit_power_centred":
         return normalise(centred(frames), "unit_power")
-    if kind == "unit_power_centred_timed":
-        return normalise(timed(centred(frames)), "unit_power")
+    if kind == "unit_power_timed":
+        return normalise(timed(frames), "unit_power")
     if kind == "unit_power":
         return frames / frames.square().sum(1, keepdim=True).mean(2, keepdim=True).sqrt()
     if kind == "unit_variance":

@@ -6,9 +6,8 @@ import numpy as np
 from .engine import load_engine
 from .gate import mean_power
 
-KINDS = ("none", "timed", "unit_power", "unit_power_centred", "unit_power_centred_timed", "unit_variance")
-_CENTRED = ("unit_power_centred", "unit_power_centred_timed")
-_TIMED = ("timed", "unit_power_centred_timed")
+KINDS = ("none", "timed", "unit_power", "unit_power_centred", "unit_power_timed", "unit_variance")
+_TIMED = ("timed", "unit_power_timed")
 _UNSCALED = ("none", "timed")
 
 
@@ -19,13 +18,13 @@ def prepare(frames: np.ndarray, power: np.ndarray, kind: str) -> tuple[np.ndarra
     stays in (the scaling of RadioML 2018.01A, per frame); ``none`` keeps the samples as they are. For
     ``unit_power_centred`` frames are turned back by their centre of gravity in frequency, the phase of their
     autocorrelation at a lag of one sample (K. Miller, M. Rochwarger, "A covariance approach to spectral moment
-    estimation", IEEE Trans. Information Theory 1972). ``timed`` and ``unit_power_centred_timed`` are ``none`` and
-    ``unit_power_centred`` of frames that are then moved in a circle by up to 7 samples, so that symbols of a linear
-    modulation at 8 samples per symbol lie at the same places in each: where they are tells the product of both edges of
-    the band (D. Godard, "Passband timing recovery in an all-digital modem receiver", IEEE Trans. Communications 26(5),
-    1978). Raises AmcError where any of that needs an engine that was not built.
+    estimation", IEEE Trans. Information Theory 1972). ``timed`` and ``unit_power_timed`` are ``none`` and
+    ``unit_power`` of frames that are first moved in a circle by up to 7 samples, so that symbols of a linear modulation
+    at 8 samples per symbol lie at the same places in each: where they are tells the product of both edges of the band
+    (D. Godard, "Passband timing recovery in an all-digital modem receiver", IEEE Trans. Communications 26(5), 1978).
+    Raises AmcError where any of that needs an engine that was not built.
     """
-    if kind in _CENTRED:
+    if kind == "unit_power_centred":
         frames = load_engine().centred(frames)
     if kind in _TIMED:
         frames = load_engine().timed(frames)

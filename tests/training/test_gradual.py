@@ -25,6 +25,7 @@ ACTIVATIONS = {
     "all_convolutional": (3, 4, 5, 6, 7),
     "deep_convolutional": (3, 4, 5, 6, 7, 8),
     "separable": (3, 4, 5, 4, 6, 7, 3, 7, 8, 5),
+    "symbol_spaced": (3, 4, 5, 6, 7),
 }
 
 

@@ -202,15 +202,23 @@ def _unit_power(signal: Tensor, analytic: bool) -> Tensor:
 def amplitude(preset: Preset, rule: Amplitude, count: int, draw: Draw) -> Modulated:
     depth = 1 / draw.sample(rule.ratio, count)
     message, highest = _messages(rule.messages, count, rule.single_sideband, draw)
-    if rule.single_sideband:
-        message = torch.where(draw.uniform(count, 1) < 0.5, message, message.conj())
     power = rule.carrier_level**2 + depth**2
     signal = (rule.carrier_level + depth[:, None] * message) / power.sqrt()[:, None]
+    if rule.is_centred:
+        return _without_mean(
+            _either_sideband(signal * turned(-0.5 * highest[:, None] * times(draw.device)), draw), highest
+        )
+    if rule.single_sideband:
+        signal = _either_sideband(signal, draw)
     if rule.real_carrier is None:
         return Modulated(signal, depth**2 / power, rule.carrier_level**2 / power, 2 * highest)
     steps = torch.tensor(rule.carrier_steps, device=draw.device)[draw.index(len(rule.carrier_steps), count)]
     carrier = math.sqrt(2) * torch.cos(2 * math.pi * rule.real_carrier * (times(draw.device) + steps[:, None]))
     return _without_mean(signal * carrier, 2 * (rule.real_carrier + highest))
+
+
+def _either_sideband(signal: Tensor, draw: Draw) -> Tensor:
+    return torch.where(draw.uniform(len(signal), 1) < 0.5, signal, signal.conj())
 
 
 def frequency(preset: Preset, rule: Frequency, count: int, draw: Draw) -> Modulated:

@@ -115,7 +115,8 @@ class Amplitude:
 
     ``messages`` are drawn alike. ``ratio`` is carrier over message rms. ``real_carrier`` is a frequency for
     a real cosine carrier (phase a multiple of 2*pi*f out of ``carrier_steps``), or None for a carrier at
-    zero. ``single_sideband`` takes the analytic message, upper or lower at random.
+    zero. ``single_sideband`` takes the analytic message, upper or lower at random; where ``is_centred`` the middle of
+    that sideband lies at zero, not the carrier.
     """
 
     messages: tuple[Message, ...]
@@ -124,6 +125,7 @@ class Amplitude:
     real_carrier: float | None = None
     carrier_steps: tuple[int, ...] = (0,)
     single_sideband: bool = False
+    is_centred: bool = False
 
 
 @dataclass(frozen=True)
@@ -304,6 +306,10 @@ _AMPLIFIER = Amplifier(
     sharpness=Uniform(1.0, 3.0),
 )
 
+_MULTIPATH = Multipath(
+    share=0.5, paths=4, delay_spread=LogUniform(0.3, 6.0), k_factor_db=Choice((-60.0, 0.0, 6.0, 12.0))
+)
+
 _WILD = Preset(
     description="real receivers: 2 to 16 samples per symbol, offsets, echoes, neighbours, 8-bit quantisation",
     snr_db_per_label=1.0,
@@ -326,9 +332,7 @@ _WILD = Preset(
     },
     rectangular_share=0.15,
     amplifier=_AMPLIFIER,
-    multipath=Multipath(
-        share=0.5, paths=4, delay_spread=LogUniform(0.3, 6.0), k_factor_db=Choice((-60.0, 0.0, 6.0, 12.0))
-    ),
+    multipath=_MULTIPATH,
     neighbour=Neighbour(
         share=0.25,
         classes=("BPSK", "QPSK", "8PSK", "16QAM"),
@@ -350,6 +354,44 @@ _WILD = Preset(
     level_db=Uniform(-35.0, -6.0),
     quantiser_bits=Choice((0, 8)),
     classes=(*CLASSES, NOISE),
+)
+
+# As wide as a linear modulation of 8 samples per symbol and roll-off 0.17, for which the conditioner takes a signal
+# without symbols.
+_SIDEBAND = (Voice(LogUniform(0.1, 0.25)), BandNoise(0.001, LogUniform(0.1, 0.2)))
+_CONDITIONED_SOUND = (
+    Voice(LogUniform(0.05, 0.12)),
+    BandNoise(0.001, LogUniform(0.05, 0.1)),
+    Tone(LogUniform(0.03, 0.08)),
+)
+_CONDITIONED = replace(
+    _WILD,
+    description="what the conditioner gives: 8 samples per symbol, at zero, filtered, from receivers as in wild",
+    samples_per_symbol=fixed(8.0),
+    clock_error=Normal(1e-4),
+    carrier_offset=Normal(6e-4),
+    modulations=_WILD.modulations
+    | {
+        "AM-SSB-WC": Amplitude(_SIDEBAND, Uniform(1.0, 3.0), single_sideband=True, is_centred=True),
+        "AM-SSB-SC": Amplitude(_SIDEBAND, fixed(1.0), carrier_level=0.0, single_sideband=True, is_centred=True),
+        "AM-DSB-WC": Amplitude(_CONDITIONED_SOUND, Uniform(1.2, 5.0)),
+        "AM-DSB-SC": Amplitude(_CONDITIONED_SOUND, fixed(1.0), carrier_level=0.0),
+        "FM": Frequency(_CONDITIONED_SOUND, centre=0.0, deviation=LogUniform(0.008, 0.05)),
+    },
+    rectangular_share=0.05,
+    amplifier=replace(_AMPLIFIER, share=0.2),
+    multipath=replace(_MULTIPATH, share=0.2),
+    neighbour=None,
+    limiter=replace(_AMPLIFIER, share=0.1),
+    selectivity=Selectivity(
+        share=1.0,
+        width=Uniform(1.2, 2.0),
+        offset=Uniform(-0.03, 0.03),
+        edge=Uniform(0.1, 0.4),
+        noise_bandwidth=LogUniform(0.1, 0.6),
+    ),
+    phase_noise=LogUniform(1e-5, 3e-3),
+    level_db=Uniform(-25.0, -6.0),
 )
 
 PRESETS = {
@@ -418,6 +460,27 @@ PRESETS = {
             ),
             "carrier": Carriers(
                 count=Choice((1.0, 1.0, 2.0, 3.0)), frequency=Uniform(-0.2, 0.2), level_db=Uniform(-20.0, 0.0)
+            ),
+        },
+        classes=("OFDM", "chirp", "FSK", "carrier"),
+    ),
+    "conditioned": _CONDITIONED,
+    "conditioned_others": replace(
+        _CONDITIONED,
+        description="what is none of the 24 modulations, as the conditioner gives it",
+        modulations={
+            "OFDM": Multicarrier(
+                carriers=Choice((128.0, 256.0, 512.0)),
+                occupied=LogUniform(0.1, 0.2),
+                prefix=Choice((1 / 16, 1 / 8, 1 / 4)),
+                constellations=("BPSK", "QPSK", "16QAM", "64QAM"),
+            ),
+            "chirp": Chirp(bandwidth=LogUniform(0.08, 0.25), period=LogUniform(64.0, 8192.0), jumping=0.5),
+            "FSK": FrequencyShift(
+                tones=Choice((2.0, 4.0, 8.0)), index=LogUniform(1.0, 3.0), samples_per_symbol=LogUniform(12.0, 128.0)
+            ),
+            "carrier": Carriers(
+                count=Choice((1.0, 1.0, 2.0, 3.0)), frequency=Uniform(-0.07, 0.07), level_db=Uniform(-20.0, 0.0)
             ),
         },
         classes=("OFDM", "chirp", "FSK", "carrier"),
