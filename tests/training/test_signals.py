@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from gnuradio import analog, blocks, digital, filter, gr
+from gnuradio.amc.conditioning import make_plan
+from gnuradio.amc.signals import Wanted, find_signals
 from gnuradio.filter import firdes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.helpers import liquid
+from tests.helpers import liquid, modulators
 from training.signals import CLASSES, FRAME, PRESETS, SNR_LABELS, generate
 from training.signals.channel import amplify, echo
 from training.signals.constellations import CONSTELLATIONS
@@ -521,6 +523,29 @@ def others(name, count=200, **changes):
 def steps_of_frequency(frames):
     """Instantaneous frequency in cycles per sample, float (frames, FRAME - 1)."""
     return np.angle(frames[:, 1:] * frames[:, :-1].conj()) / (2 * np.pi)
+
+
+@pytest.mark.parametrize("name", ["QPSK", "32PSK", "256QAM", "8ASK", "OQPSK", "GMSK"])
+def test_conditioned_signals_lie_where_the_conditioner_leaves_them(name):
+    """GNU Radio's signals at 15 dB, as the preset has them within three standard deviations."""
+    preset = PRESETS["conditioned"]
+    for spacing, offset, roll_off in ((4, 0.02, 0.2), (12, -0.01, 0.35), (16, 0.013, 0.5)):
+        samples = modulators.received(name, spacing, 1 << 15, spacing, 15, offset, roll_off)
+        (found,) = find_signals(samples, Wanted(signals=1))
+        plan = make_plan(found.band.centre, found.band.bandwidth, found.symbol_rate)
+        assert abs(spacing * float(plan.ratio) / 8 - 1) < 3 * preset.clock_error.sigma
+        assert abs(plan.centre - offset) / float(plan.ratio) < 3 * preset.carrier_offset.sigma
+
+
+@pytest.mark.parametrize("name", ["AM-SSB-WC", "AM-SSB-SC", "AM-DSB-SC", "FM", "QPSK"])
+def test_conditioned_signals_lie_about_zero_and_are_as_wide_as_8_samples_per_symbol(name):
+    preset = replace(PRESETS["conditioned"], selectivity=None, multipath=None)
+    power = (np.abs(np.fft.fft(frames_of(preset, name, 30, 200) * np.hanning(FRAME), axis=1)) ** 2).sum(0)
+    frequency = np.fft.fftfreq(FRAME)
+    within = np.abs(frequency) < 0.5 * 0.25
+    assert power[within].sum() > 0.97 * power.sum()
+    upper, lower = power[frequency > 0].sum(), power[frequency < 0].sum()
+    assert 0.6 < upper / lower < 1.6
 
 
 def test_ofdm_repeats_its_prefix_and_is_as_wide_as_its_carriers():

@@ -20,7 +20,7 @@ from training.__main__ import main
 from training.batches import Batches
 from training.calibration import fit_temperature
 from training.config import read_run, run_from_mapping
-from training.cost import cost
+from training.cost import BASELINE_BIT_OPERATIONS, BASELINE_WEIGHT_BITS, cost, cost_with_timing
 from training.errors import TrainingError
 from training.exact import make_exact
 from training.networks import (
@@ -116,6 +116,17 @@ def test_every_layer_may_have_its_own_bits(tmp_path):
         assert layer["bit_ops"] == pytest.approx(layer["macs"] * share * bits * arriving, rel=1e-6)
     with pytest.raises(TrainingError, match="given for 3 layers; the network has 10"):
         Vgg10(24, Bits(8, (4, 4, 4), 4))
+
+
+def test_timing_is_billed_at_32_bits():
+    # 61 segments of 16 sums of four samples, 4 apart, each of two rails times a window, and six products of what that
+    # gives; the window of 16 is what has to be stored.
+    segments = len(range(0, 1024 // 4 - 16 + 1, 4))
+    billed = cost_with_timing({"bit_ops": BASELINE_BIT_OPERATIONS, "weight_bits": 0})
+    assert billed["bit_ops"] == segments * (16 * 2 + 6) * 32 * 32 == 2_373_632
+    assert billed["weight_bits"] == 16 * 32
+    expected = 0.5 + 0.5 * billed["bit_ops"] / BASELINE_BIT_OPERATIONS + 0.5 * 16 * 32 / BASELINE_WEIGHT_BITS
+    assert billed["score"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_residual_sum_is_one_of_integers_of_one_scale():
