@@ -17,15 +17,17 @@ int HighHalf(int sum, const Rounding& rounding) {
     return ((clipped - rounding.centre) * (1 << rounding.shift) * rounding.factor) >> 16;
 }
 
-// The offset with which the codes to both sides of every limit are right.
+// The offset with which the codes to both sides of every limit are right, or where that is asked for less, one too small
+// at most.
 std::optional<int16_t> FindOffset(const std::vector<int16_t>& limits, int least, int most, const Rounding& rounding) {
+    const int missing = rounding.exact ? 0 : 1 << rounding.fraction;
     // Nothing may leave 16 bits.
     int low = kLeast - std::min(0, HighHalf(least, rounding));
     int high = kMost - std::max(0, HighHalf(most, rounding));
     for (size_t k = 0; k < limits.size(); ++k) {
         const int edge = static_cast<int>(k + 1) << rounding.fraction;
         const int limit = limits[k];
-        if (limit < most) low = std::max(low, edge - HighHalf(std::max(limit + 1, least), rounding));
+        if (limit < most) low = std::max(low, edge - missing - HighHalf(std::max(limit + 1, least), rounding));
         if (limit >= least) high = std::min(high, edge - 1 - HighHalf(std::min(limit, most), rounding));
     }
     // The codes are not clipped afterwards, so the ends need both their sides.
@@ -62,16 +64,10 @@ double WidestSlope(const std::vector<int32_t>& limits) {
 
 }  // namespace
 
-std::optional<Rounding> FindRounding(const std::vector<int16_t>& limits, int least, int most) {
-    // Codes change between the first and the last limit that sums can pass, and nowhere else.
-    const auto first = std::find_if(limits.begin(), limits.end(), [&](int limit) { return limit >= least; });
-    const auto behind = std::find_if(first, limits.end(), [&](int limit) { return limit >= most; });
-    const int steps = static_cast<int>(behind - first);
-    const int low = steps > 0 ? *first : least, high = steps > 0 ? *(behind - 1) + 1 : least;
-    Rounding rounding{static_cast<int16_t>(low), static_cast<int16_t>(high), static_cast<int16_t>((low + high) / 2), 0, 0, 0, 0};
-    const int half = high - rounding.centre;
-    while ((half + 1) << (rounding.shift + 1) <= kMost) ++rounding.shift;
-    const double slope = steps > 1 ? (steps - 1.0) / (*(behind - 1) - *first) : steps;
+namespace {
+
+// Of a rounding that has its sums' range already: the other numbers, where some do. "slope" is in codes for a unit.
+std::optional<Rounding> FindLine(const std::vector<int16_t>& limits, int least, int most, double slope, Rounding rounding) {
     // The finer the fraction, the more of the sum is told apart, until the largest code or the factor leaves 16 bits.
     for (rounding.fraction = 14; rounding.fraction >= 0; --rounding.fraction) {
         if ((static_cast<int>(limits.size()) << rounding.fraction) > kMost) continue;
@@ -88,6 +84,30 @@ std::optional<Rounding> FindRounding(const std::vector<int16_t>& limits, int lea
         }
     }
     return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Rounding> FindRounding(const std::vector<int16_t>& limits, int least, int most) {
+    // Codes change between the first and the last limit that sums can pass, and nowhere else.
+    const auto first = std::find_if(limits.begin(), limits.end(), [&](int limit) { return limit >= least; });
+    const auto behind = std::find_if(first, limits.end(), [&](int limit) { return limit >= most; });
+    const int steps = static_cast<int>(behind - first);
+    const int low = steps > 0 ? *first : least, high = steps > 0 ? *(behind - 1) + 1 : least;
+    Rounding rounding{};
+    rounding.low = static_cast<int16_t>(low);
+    rounding.high = static_cast<int16_t>(high);
+    rounding.centre = static_cast<int16_t>((low + high) / 2);
+    rounding.exact = true;
+    const int half = high - rounding.centre;
+    while ((half + 1) << (rounding.shift + 1) <= kMost) ++rounding.shift;
+    const double slope = steps > 1 ? (steps - 1.0) / (*(behind - 1) - *first) : steps;
+    if (const auto line = FindLine(limits, least, most, slope, rounding)) return line;
+    if (limits.size() >= kMostCorrectedCodes) return std::nullopt;
+    rounding.exact = false;
+    rounding.next.fill(kMost);  // which no sum exceeds
+    std::copy(limits.begin(), limits.end(), rounding.next.begin());
+    return FindLine(limits, least, most, slope, rounding);
 }
 
 std::optional<WideRounding> FindWideRounding(const std::vector<int32_t>& limits, int32_t least, int32_t most) {

@@ -3,13 +3,18 @@
 // From sums to codes in fixed point, where that is proved to be the same as counting limits.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <vector>
 
 namespace amc {
 
-// code = (high half of (((clip(sum, low, high) - centre) << shift) * factor) + offset) >> fraction, all in 16 bits.
+constexpr size_t kMostCorrectedCodes = 32;
+
+// code = (high half of (((clip(sum, low, high) - centre) << shift) * factor) + offset) >> fraction, all in 16 bits. Where
+// that is not "exact", it may be one too small: the code is that, and one more where the sum exceeds next[that].
 struct Rounding {
     int16_t low;
     int16_t high;
@@ -18,10 +23,12 @@ struct Rounding {
     int16_t offset;
     int shift;
     int fraction;
+    bool exact;
+    std::array<int16_t, kMostCorrectedCodes> next;
 };
 
-// The rounding that gives, for every sum from least to most, how many of the rising limits it exceeds; none where no
-// one of this form does. Both sides of every step are compared, and between steps neither of the two can change,
+// The rounding that gives, for every sum from least to most, how many of the rising limits it exceeds, an exact one where
+// there is one; none where no one of this form does. Both sides of every step are compared, and between steps neither of the two can change,
 // because both never fall where sums rise.
 std::optional<Rounding> FindRounding(const std::vector<int16_t>& limits, int least, int most);
 
