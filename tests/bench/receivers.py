@@ -32,7 +32,7 @@ AVERAGES = (1, 4, 16)
 NOISE = "noise"
 
 
-def stretches(name: str, model: Model, snr_db: float, seed: int, condition: bool) -> list[np.ndarray]:
+def stretches(name: str, model: Model, snr_db: float, seed: int, condition: bool = False) -> list[np.ndarray]:
     """One of each number of samples per symbol and roll-off, complex64 (WINDOWS * window,) or longer."""
     offsets = np.random.default_rng(seed).uniform(-LARGEST_OFFSET, LARGEST_OFFSET, (len(SAMPLES_PER_SYMBOL), 3))
     return [
@@ -50,7 +50,7 @@ def stretches(name: str, model: Model, snr_db: float, seed: int, condition: bool
     ]
 
 
-def labels(model: Model, samples: np.ndarray, average: int, threshold: float, condition: bool) -> list[str]:
+def labels(model: Model, samples: np.ndarray, average: int, threshold: float, condition: bool = False) -> list[str]:
     """Of every window that has a whole average, or of those of length ``average`` side by side."""
     settings = {"average": average, "threshold": threshold, "squelch": -1000.0}
     results = conditioned(model, samples, settings) if condition else Pipeline(model, **settings).push(samples)

@@ -96,6 +96,16 @@ def test_codes_in_fixed_point_are_those_counted(weight, slope, offset, largest):
     same_as_defined(network, np.arange(256, dtype=np.float32).reshape(1, 1, 256))
 
 
+@given(st.integers(1, 127), st.integers(4, 60), st.integers(0, 2**31), st.sampled_from([3, 15, 16, 31, 32]))
+def test_codes_of_uneven_steps_are_those_counted(weight, spacing, seed, largest):
+    """Steps up to a quarter of their distance beside even ones, which no line has, but a table beside a line."""
+    uneven = np.random.default_rng(seed).uniform(-0.25, 0.25, largest)
+    steps = np.round(weight * spacing / 8 * (np.arange(largest) + uneven)).astype(np.int64)
+    network = one_layer([[weight], [-weight]], [steps, steps - 255 * weight // 2], length=256)
+    assert largest > 31 or build(network).rounded(1) == 2
+    same_as_defined(network, np.arange(256, dtype=np.float32).reshape(1, 1, 256))
+
+
 def residual(thresholds, shifts=(0, 0), largest=255, first=0, second=1):
     """A layer that swaps two channels, and the sum with the channels before; frames that hold every pair of codes
     0..``largest``, or 4096 of them.
