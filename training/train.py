@@ -22,6 +22,7 @@ from .config import Gradual, Run, Source, Stage, run_from_mapping
 from .cost import weight_costs
 from .errors import TrainingError, first_line
 from .files import make_folder, replacing
+from .lessons import Lessons
 from .masks import masks_within_cost
 from .networks import NETWORKS, STATISTICS_STEPS, Bits, output_layer, prunable_weights
 from .workers import Workers
@@ -116,7 +117,7 @@ class Trainer:
         self.network: nn.Module | None = None
         self.bits = Bits()
         self.teacher = self._load_teacher() if run.teacher else None
-        self._lessons: dict[tuple, tuple[Tensor | None, ...]] = {}  # those that come again
+        self._lessons: dict[tuple[Source, ...], Lessons] = {}  # those that come again
         self.validation = validation_frames(run, self.device)
 
     def load_network(self, bits: Bits, state: dict[str, Tensor] | None) -> None:
@@ -311,13 +312,15 @@ class Trainer:
         if not self.run.distinct_frames:
             frames, classes = self.batches.batch(sources, number)
             return frames, classes, self._ask_teacher(frames)
-        number %= math.ceil(self.run.distinct_frames / self.run.batch)
-        if (sources, number) not in self._lessons:
+        count = math.ceil(self.run.distinct_frames / self.run.batch)
+        number %= count
+        lessons = self._lessons.setdefault(sources, Lessons(count))
+        if number not in lessons:
             frames, classes = self.batches.batch(sources, number)
             taught = self._ask_teacher(frames)
-            self._lessons[sources, number] = frames.half(), classes, None if taught is None else taught.half()
+            lessons.keep(number, (frames.half(), classes, None if taught is None else taught.half()))
         # Rounded the first time too, so that a run that goes on elsewhere sees the same.
-        frames, classes, taught = self._lessons[sources, number]
+        frames, classes, taught = lessons[number]
         return frames.float(), classes, None if taught is None else taught.float()
 
     def _ask_teacher(self, frames: Tensor) -> Tensor | None:
