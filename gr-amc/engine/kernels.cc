@@ -118,8 +118,6 @@ struct RoundingVectors {
     hn::Vec<D> low, high, centre, factor, offset;
     int shift, fraction;
     const Rounding& rounding;
-    // Of Rounding::next the lower bytes and the upper ones, 16 to a table.
-    HWY_ALIGN uint8_t next[4][16];
 
     HWY_INLINE explicit RoundingVectors(const Rounding& rounding)
         : low(hn::Set(D(), rounding.low)),
@@ -129,39 +127,36 @@ struct RoundingVectors {
           offset(hn::Set(D(), rounding.offset)),
           shift(rounding.shift),
           fraction(rounding.fraction),
-          rounding(rounding) {
-        if (rounding.exact) return;
-        for (size_t code = 0; code < kMostCorrectedCodes; ++code) {
-            const auto limit = static_cast<uint16_t>(rounding.next[code]);
-            next[code / 16 * 2][code % 16] = static_cast<uint8_t>(limit);
-            next[code / 16 * 2 + 1][code % 16] = static_cast<uint8_t>(limit >> 8);
-        }
-    }
+          rounding(rounding) {}
 
     HWY_INLINE hn::Vec<D> operator()(hn::Vec<D> sum) const {
         const auto clipped = hn::Min(hn::Max(sum, low), high);
         const auto half = hn::MulHigh(hn::ShiftLeftSame(hn::Sub(clipped, centre), shift), factor);
         const auto code = hn::ShiftRightSame(hn::Add(half, offset), fraction);
         // A comparison that holds is -1 in every bit.
-        return rounding.exact ? code : hn::Sub(code, hn::VecFromMask(D(), hn::Gt(sum, Next(code))));
+        return rounding.exact ? code : hn::Sub(code, hn::VecFromMask(D(), hn::Gt(sum, Limit(code))));
     }
 
 #if HWY_TARGET == HWY_SCALAR
-    HWY_INLINE hn::Vec<D> Next(hn::Vec<D> code) const { return hn::Set(D(), rounding.next[hn::GetLane(code)]); }
+    HWY_INLINE hn::Vec<D> Limit(hn::Vec<D> code) const {
+        const auto number = static_cast<size_t>(hn::GetLane(code));
+        const auto* tables = &rounding.limits[number / kTable * 2];
+        return hn::Set(D(), static_cast<int16_t>(tables[0][number % kTable] | tables[1][number % kTable] << 8));
+    }
 #else
-    HWY_INLINE hn::Vec<D> Next(hn::Vec<D> code) const {
+    HWY_INLINE hn::Vec<D> Limit(hn::Vec<D> code) const {
         const hn::Repartition<uint8_t, D> d8;
         const auto both = hn::BitCast(d8, hn::Or(code, hn::ShiftLeft<8>(code)));
-        const auto place = hn::And(both, hn::Set(d8, 15));
+        const auto place = hn::And(both, hn::Set(d8, kTable - 1));
         const auto first = Looked(0, place), second = Looked(2, place);
-        return hn::BitCast(D(), hn::IfThenElse(hn::Gt(both, hn::Set(d8, 15)), second, first));
+        return hn::BitCast(D(), hn::IfThenElse(hn::Gt(both, hn::Set(d8, kTable - 1)), second, first));
     }
 
     // A lane's lower byte by the one table, its upper byte by the other.
     HWY_INLINE hn::Vec<hn::Repartition<uint8_t, D>> Looked(size_t table, hn::Vec<hn::Repartition<uint8_t, D>> place) const {
         const hn::Repartition<uint8_t, D> d8;
-        const auto lower = hn::TableLookupBytes(hn::LoadDup128(d8, next[table]), place);
-        const auto upper = hn::TableLookupBytes(hn::LoadDup128(d8, next[table + 1]), place);
+        const auto lower = hn::TableLookupBytes(hn::LoadDup128(d8, rounding.limits[table].data()), place);
+        const auto upper = hn::TableLookupBytes(hn::LoadDup128(d8, rounding.limits[table + 1].data()), place);
         return hn::OddEven(upper, lower);
     }
 #endif

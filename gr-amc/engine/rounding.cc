@@ -105,8 +105,11 @@ std::optional<Rounding> FindRounding(const std::vector<int16_t>& limits, int lea
     if (const auto line = FindLine(limits, least, most, slope, rounding)) return line;
     if (limits.size() >= kMostCorrectedCodes) return std::nullopt;
     rounding.exact = false;
-    rounding.next.fill(kMost);  // which no sum exceeds
-    std::copy(limits.begin(), limits.end(), rounding.next.begin());
+    for (size_t code = 0; code < kMostCorrectedCodes; ++code) {
+        const int limit = code < limits.size() ? limits[code] : kMost;  // which no sum exceeds
+        rounding.limits[code / kTable * 2][code % kTable] = static_cast<uint8_t>(limit);
+        rounding.limits[code / kTable * 2 + 1][code % kTable] = static_cast<uint8_t>(limit >> 8);
+    }
     return FindLine(limits, least, most, slope, rounding);
 }
 

@@ -11,10 +11,10 @@
 
 namespace amc {
 
-constexpr size_t kMostCorrectedCodes = 32;
+constexpr size_t kTable = 16, kMostCorrectedCodes = 2 * kTable;
 
 // code = (high half of (((clip(sum, low, high) - centre) << shift) * factor) + offset) >> fraction, all in 16 bits. Where
-// that is not "exact", it may be one too small: the code is that, and one more where the sum exceeds next[that].
+// that is not "exact", it may be one too small: the code is that, and one more where the sum exceeds the limit of that.
 struct Rounding {
     int16_t low;
     int16_t high;
@@ -24,7 +24,8 @@ struct Rounding {
     int shift;
     int fraction;
     bool exact;
-    std::array<int16_t, kMostCorrectedCodes> next;
+    // Lower and upper bytes of the limits of codes below kTable, then those of the others, as vectors look them up.
+    alignas(kTable) std::array<std::array<uint8_t, kTable>, 4> limits;
 };
 
 // The rounding that gives, for every sum from least to most, how many of the rising limits it exceeds, an exact one where
