@@ -135,10 +135,12 @@ class conditioner(gr.hier_block2):
     ==============  ==============================================================================
 
     Every ``interval`` there is a look at so many samples as are needed: bands are found (``bands.find_bands``) and
-    symbol rates measured (``conditioning.measure_symbol_rate``). What it tells holds from its first sample on up to
-    the next look, so a signal's first samples are not lost, for which its samples are held back until it is decided.
-    A signal stays on its output, and its filter as it is, while it moves by less than 1 % of the output's sample
-    rate; beyond that a new stretch begins. An output whose signal is gone gives nothing, and the next signal takes it.
+    symbol rates measured (``conditioning.measure_symbol_rate``), and the carriers of those that have one
+    (``conditioning.tuned``). What it tells holds from its first sample on up to the next look, so a signal's first
+    samples are not lost, for which its samples are held back until it is decided. A signal stays on its output, and its
+    filter as it is, while it moves by less than 0.2 % of the output's sample rate, or 1 % where its carrier is not
+    measured; beyond that a new stretch begins. An output whose signal is gone gives nothing, and the next signal takes
+    it.
 
     The decisions are those of the samples and not of the moment: the same samples give the same output to the bit,
     in whatever pieces they come, unless settings change in mid-run. Each stretch goes through GNU Radio blocks of its

@@ -2,13 +2,14 @@
 """Makes of one signal in a capture what a model was trained for: at 0 Hz, filtered, at its samples per symbol."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 from scipy.signal import firwin, kaiserord, upfirdn
 
 from .bands import Band, find_core
+from .carrier import SAMPLES_PER_SYMBOL, estimate_carrier
 from .errors import AmcError
 from .model import DEFAULT_SAMPLES_PER_SYMBOL
 from .symbol_rate import SymbolRate, estimate_symbol_rate
@@ -21,9 +22,10 @@ _STOPPED = 2.0  # bandwidths, beyond which it takes away
 _ATTENUATION = 60.0  # dB
 _NARROWEST_TRANSITION = 0.02  # cycles per sample
 _MOST_PHASES = 256
-_RATE_TOLERANCE = 1e-3  # far within what a model has to bear
+_RATE_TOLERANCE = 1e-4  # a hundredth of a symbol in a window
 _SHORTEST_PIECE = 4096
 _ANALYSIS_BAND = 0.25  # cycles per sample, for the symbol rate
+_CARRIER_SYMBOLS = 4096  # of which the carrier is measured: it may drift
 
 
 @dataclass(frozen=True)
@@ -171,14 +173,37 @@ def _filter(plan: Plan) -> tuple[np.ndarray, int]:
     return (up * taps).astype(np.float32), reach
 
 
+def _conditioned(samples: np.ndarray, plan: Plan) -> np.ndarray:
+    conditioner = Conditioner(plan)
+    return np.concatenate((conditioner.push(samples), conditioner.finish()))
+
+
 def measure_symbol_rate(samples: np.ndarray, band: Band) -> SymbolRate:
     """The symbol rate of the signal in a band of complex64 samples (n,), in cycles per sample of these."""
     plan = Plan(band.centre, band.bandwidth, *_nearest_ratio(band.bandwidth / _ANALYSIS_BAND))
-    conditioner = Conditioner(plan)
-    signal = np.concatenate((conditioner.push(samples), conditioner.finish()))
+    signal = _conditioned(samples, plan)
     ratio = float(plan.ratio)
     found = estimate_symbol_rate(signal, band.bandwidth / ratio)
     return SymbolRate(found.rate and found.rate * ratio, found.confidence)
+
+
+def tuned(samples: np.ndarray, band: Band, symbol_rate: float | None) -> Band | None:
+    """The band around the carrier of the symbols in it, where that can be measured, else None.
+
+    Of complex64 samples (n,); ``symbol_rate`` in cycles per sample, None for signals without. What is occupied by 2,000
+    symbols tells their centre to a few thousandths of the symbol rate, and the lines of their powers a hundred times
+    better.
+    """
+    if symbol_rate is None:
+        return None
+    length = int(_CARRIER_SYMBOLS / symbol_rate)
+    first = max(len(samples) - length, 0) // 2
+    plan = make_plan(band.centre, band.bandwidth, symbol_rate, (SAMPLES_PER_SYMBOL, SAMPLES_PER_SYMBOL))
+    offset = estimate_carrier(_conditioned(samples[first : first + length], plan))
+    # A carrier beyond half the sample rate is none of this band.
+    if offset is None or abs(band.centre + offset * symbol_rate) > 0.5:
+        return None
+    return replace(band, centre=band.centre + offset * symbol_rate)
 
 
 def digital_cores(samples: np.ndarray, bands: list[Band], measure: Callable[[Band], SymbolRate]) -> list[Band]:

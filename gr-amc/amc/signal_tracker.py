@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .bands import Band, as_wanted, find_bands
-from .conditioning import NARROWEST_BAND, Plan, digital_cores, make_plan, measure_symbol_rate, symbol_bandwidth
+from .conditioning import NARROWEST_BAND, Plan, digital_cores, make_plan, measure_symbol_rate, symbol_bandwidth, tuned
 from .symbol_rate import SymbolRate
 
 _SAME_RATE = 0.01  # relative
 _SAME_BANDWIDTH = 1 / 3, 1.3  # of that in the plan; the plan's filter passes so much, or hides the signal in noise
-_SAME_CENTRE = 0.01  # of the output's sample rate, which is half of what a model for real receivers bears
+_SAME_CENTRE = 0.01  # of the output's sample rate, more than what occupied bands vary by from look to look
+_SAME_CARRIER = 0.002  # of the same, where the carrier itself was measured
 _RECIPROCAL_BANDWIDTHS = 4096  # so long must a signal be looked at for its symbol rate; more takes only time
 
 
@@ -91,6 +92,7 @@ class SignalTracker:
 
     def _new(self, band: Band, samples: np.ndarray, settings: Settings) -> Signal:
         symbol_rate = _symbol_rate(samples, band, settings)
+        band = _tuned(samples, band, symbol_rate, settings) or band
         return Signal(band, symbol_rate, self._plan(band, symbol_rate, settings), settings.symbol_rate is not None)
 
     def _seen_again(self, before: Signal, band: Band, samples: np.ndarray, settings: Settings) -> Signal:
@@ -103,10 +105,23 @@ class SignalTracker:
             if told.rate is not None:
                 settled = symbol_rate.rate is not None and _near(told.rate, symbol_rate.rate)
                 symbol_rate = symbol_rate if settled else told
-        moved = abs(band.centre - before.plan.centre) > _SAME_CENTRE * float(before.plan.ratio)
+        band, moved = self._followed(before, band, symbol_rate, samples, settings)
         if moved or symbol_rate.rate != before.symbol_rate.rate:
             return Signal(band, symbol_rate, self._plan(band, symbol_rate, settings), settled)
         return replace(before, band=band, rate_is_settled=settled)
+
+    def _followed(
+        self, before: Signal, band: Band, symbol_rate: SymbolRate, samples: np.ndarray, settings: Settings
+    ) -> tuple[Band, bool]:
+        """The band, around its carrier where that can be measured, and whether it has moved too far for the plan."""
+        rate, centre = float(before.plan.ratio), before.plan.centre
+        # Nothing is measured where the band itself is where it was.
+        if abs(band.centre - centre) <= _SAME_CARRIER * rate:
+            return band, False
+        at_carrier = _tuned(samples, band, symbol_rate, settings)
+        if at_carrier is not None:
+            return at_carrier, abs(at_carrier.centre - centre) > _SAME_CARRIER * rate
+        return band, abs(band.centre - centre) > _SAME_CENTRE * rate
 
     def _plan(self, band: Band, symbol_rate: SymbolRate, settings: Settings) -> Plan:
         bandwidth = settings.bandwidth or symbol_bandwidth(band.bandwidth, symbol_rate.rate)
@@ -129,6 +144,10 @@ def _symbol_rate(samples: np.ndarray, band: Band, settings: Settings) -> SymbolR
     if settings.symbol_rate is not None:
         return SymbolRate(settings.symbol_rate, 1.0)
     return measure_symbol_rate(samples[: int(_RECIPROCAL_BANDWIDTHS / band.bandwidth)], band)
+
+
+def _tuned(samples: np.ndarray, band: Band, symbol_rate: SymbolRate, settings: Settings) -> Band | None:
+    return None if settings.centre is not None else tuned(samples, band, symbol_rate.rate)
 
 
 def _near(one: float, other: float) -> bool:

@@ -21,6 +21,7 @@ from .conditioning import (
     make_plan,
     measure_symbol_rate,
     symbol_bandwidth,
+    tuned,
 )
 from .errors import AmcError
 from .model import Model
@@ -111,12 +112,13 @@ def _lowest(recording: Recording) -> float:
 @dataclass(frozen=True)
 class Found:
     """A signal in a stretch: its band, its symbol rate in cycles per sample where there is one, and the power in dBFS
-    that a conditioned window must have to hold it.
+    that a conditioned window must have to hold it. ``is_tuned``: the centre of the band is the carrier, measured.
     """
 
     band: Band
     symbol_rate: float | None
     least_power: float
+    is_tuned: bool
 
     def in_common(self, other: "Found") -> float:
         """The share of the wider band that the other one takes."""
@@ -153,7 +155,8 @@ def find_signals(samples: np.ndarray, wanted: Wanted, lowest: float = -0.5) -> l
         symbol_rate = wanted.symbol_rate or measure_symbol_rate(samples, band).rate
         if wanted.bandwidth is None:
             band = replace(band, bandwidth=symbol_bandwidth(band.bandwidth, symbol_rate))
-        found.append(Found(band, symbol_rate, _least_power(band)))
+        at_carrier = tuned(samples, band, symbol_rate) if wanted.centre is None else None
+        found.append(Found(at_carrier or band, symbol_rate, _least_power(band), at_carrier is not None))
     return found
 
 
@@ -195,7 +198,7 @@ class _Signal:
             self._doubt = None
         if found.is_as_wide_as(known):
             centre = known.band.centre
-            if abs(found.band.centre - centre) > _SAME_CENTRE * known.band.bandwidth:
+            if found.is_tuned or abs(found.band.centre - centre) > _SAME_CENTRE * known.band.bandwidth:
                 centre = found.band.centre
                 self._conditioner.tune(centre)
             self.found = replace(known, band=replace(known.band, centre=centre), least_power=found.least_power)

@@ -73,7 +73,16 @@ def _line(samples: np.ndarray, bandwidth: float) -> SymbolRate:
     searched = both_sides[first : last + 1]
     strongest = int(np.argmax(searched))
     # A mean of independent contrasts would fall off faster, but at rates near the bandwidth these are all the same.
-    return _found((1 + first + strongest) / count, _confidence(searched[strongest], len(searched)))
+    return _found((1 + first + _peak(searched, strongest)) / count, _confidence(searched[strongest], len(searched)))
+
+
+def _peak(powers: np.ndarray, strongest: int) -> float:
+    """Where the line is whose ``strongest`` bin is that: the summit of the parabola through three logarithms."""
+    if not 0 < strongest < len(powers) - 1:
+        return float(strongest)
+    before, at, after = np.log(np.maximum(powers[strongest - 1 : strongest + 2], np.finfo(float).tiny))
+    curvature = before - 2 * at + after
+    return strongest + (0.5 * (before - after) / curvature if curvature < 0 else 0.0)
 
 
 def _pair_of_lines(samples: np.ndarray, bandwidth: float) -> SymbolRate:
@@ -88,7 +97,8 @@ def _pair_of_lines(samples: np.ndarray, bandwidth: float) -> SymbolRate:
     if len(others) == 0:  # too few samples for so narrow a band
         return SymbolRate(None, 0.0)
     two = int(others[np.argmax(contrast[others])])
-    spacing, centre = abs(one - two) / count, (one + two - 2 * zero) / 2 / count
+    spacing = abs(_peak(contrast, one) - _peak(contrast, two)) / count
+    centre = (one + two - 2 * zero) / 2 / count
     if abs(centre) > 2 * _LARGEST_OFFSET * bandwidth:
         return SymbolRate(None, 0.0)
     rate = spacing / 2 if spacing > _STAGGERED_SPACING * bandwidth else spacing

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor
 
-from .presets import Choice, Distribution, LognormalMixture, LogUniform, Normal, Uniform
+from .presets import Choice, Distribution, LognormalMixture, LogUniform, Normal, SignedLogUniform, Uniform
 
 
 class Draw:
@@ -18,6 +18,7 @@ class Draw:
         self._laws = {
             Uniform: self._uniform,
             LogUniform: self._log_uniform,
+            SignedLogUniform: self._signed_log_uniform,
             Normal: self._normal,
             LognormalMixture: self._lognormal_mixture,
             Choice: self._choice,
@@ -50,6 +51,9 @@ class Draw:
 
     def _log_uniform(self, law: LogUniform, count: int) -> Tensor:
         return law.low * (law.high / law.low) ** self.uniform(count)
+
+    def _signed_log_uniform(self, law: SignedLogUniform, count: int) -> Tensor:
+        return self._log_uniform(law, count) * (2 * self.index(2, count) - 1)
 
     def _normal(self, law: Normal, count: int) -> Tensor:
         return law.sigma * self.normal(count)

@@ -36,6 +36,14 @@ class LogUniform:
 
 
 @dataclass(frozen=True)
+class SignedLogUniform:
+    """Its magnitude is as by ``LogUniform``, its sign either."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Normal:
     """Of mean zero."""
 
@@ -60,7 +68,7 @@ class Choice:
     values: tuple[float, ...]
 
 
-Distribution = Uniform | LogUniform | Normal | LognormalMixture | Choice
+Distribution = Uniform | LogUniform | SignedLogUniform | Normal | LognormalMixture | Choice
 
 
 def fixed(value: float) -> Choice:
@@ -364,19 +372,25 @@ _CONDITIONED_SOUND = (
     BandNoise(0.001, LogUniform(0.05, 0.1)),
     Tone(LogUniform(0.03, 0.08)),
 )
+_NARROW_SOUND = (
+    Voice(LogUniform(0.01, 0.07)),
+    BandNoise(0.0005, LogUniform(0.01, 0.07)),
+    Tone(LogUniform(0.005, 0.05)),
+)
 _CONDITIONED = replace(
     _WILD,
     description="what the conditioner gives: 8 samples per symbol, at zero, filtered, from receivers as in wild",
     samples_per_symbol=fixed(8.0),
-    clock_error=Normal(1e-4),
-    carrier_offset=Normal(6e-4),
+    clock_error=Normal(5e-5),
+    # Where no carrier was measured, or it drifts, up to two turns in a frame are left.
+    carrier_offset=SignedLogUniform(1e-6, 2e-3),
     modulations=_WILD.modulations
     | {
         "AM-SSB-WC": Amplitude(_SIDEBAND, Uniform(1.0, 3.0), single_sideband=True, is_centred=True),
         "AM-SSB-SC": Amplitude(_SIDEBAND, fixed(1.0), carrier_level=0.0, single_sideband=True, is_centred=True),
         "AM-DSB-WC": Amplitude(_CONDITIONED_SOUND, Uniform(1.2, 5.0)),
         "AM-DSB-SC": Amplitude(_CONDITIONED_SOUND, fixed(1.0), carrier_level=0.0),
-        "FM": Frequency(_CONDITIONED_SOUND, centre=0.0, deviation=LogUniform(0.008, 0.05)),
+        "FM": Frequency(_NARROW_SOUND, centre=0.0, deviation=LogUniform(0.01, 0.05)),
     },
     rectangular_share=0.05,
     amplifier=replace(_AMPLIFIER, share=0.2),
