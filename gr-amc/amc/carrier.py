@@ -11,7 +11,7 @@ from scipy.signal import fftconvolve, windows
 SAMPLES_PER_SYMBOL = 8
 # Of symbols whose phases are multiples of a part of the circle: rails, quadrature amplitudes, rings of APSK, and PSK.
 _ORDERS = (2, 4, 8, 12, 16, 28, 32)
-_REACH = 0.02  # cycles per symbol that a band's centre may be off
+_REACH = 0.4  # cycles per symbol of a power: half a turn from one to the next could be one back as well
 _LEAST_CONFIDENCE = 0.9999
 _ROLL_OFF = 0.35
 _PULSE_SYMBOLS = 16
@@ -29,8 +29,8 @@ def _matched_filter() -> np.ndarray:
 def estimate_carrier(samples: np.ndarray) -> float | None:
     """The carrier in cycles per symbol of complex64 samples (n,), 8 a symbol, of one signal near 0 Hz.
 
-    None where none is found within 0.02 cycles per symbol of 0 Hz, and one that is farther away may be taken for
-    another: bring the centre of the band to 0 Hz first. The phase of symbols of M-ary PSK, taken M times,
+    None where none is found. One can be told within 0.2 cycles per symbol of 0 Hz for BPSK, 0.1 for QPSK and so on,
+    where there is another beyond, that it may be taken for: bring the centre of the band to 0 Hz first. The phase of symbols of M-ary PSK, taken M times,
     says nothing of what is sent and turns M times as fast as the carrier (A. Viterbi, A. Viterbi, "Nonlinear
     estimation of PSK-modulated carrier phase", IEEE Trans. Information Theory 29(4), 1983), and with other M that holds
     for the most part for quadrature amplitudes and rings of symbols.
@@ -42,10 +42,10 @@ def estimate_carrier(samples: np.ndarray) -> float | None:
     window = windows.hann(count, sym=False)
     bins = next_fast_len(_PADDING * count)
     frequencies = fftfreq(bins)
+    searched = np.flatnonzero(np.abs(frequencies) <= _REACH)
     for order in _ORDERS:
         # Of symbols with random phases the power is distributed exponentially, with a mean of 1.
         power = np.abs(fft(np.exp(1j * order * phases) * window, bins)) ** 2 / np.sum(window**2)
-        searched = np.flatnonzero(np.abs(frequencies) <= min(order * _REACH, 0.5))
         strongest = searched[np.argmax(power[searched])]
         if (-np.expm1(-power[strongest])) ** len(searched) >= _LEAST_CONFIDENCE:
             return float(frequencies[strongest]) / order

@@ -55,6 +55,14 @@ def test_a_clock_that_is_off_does_not_hide_a_carrier():
     assert estimate_carrier(late.astype(np.complex64)) == pytest.approx(0.005, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "offset"), [("BPSK", 0.18), ("OOK", -0.15), ("QPSK", 0.09), ("64QAM", -0.08), ("8PSK", 0.04)]
+)
+def test_carriers_far_from_the_middle_of_their_band(name, offset):
+    """As where a receiver's filter has taken a part of the band."""
+    assert estimate_carrier(received(name, offset)) == pytest.approx(offset, abs=1e-4)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_noise_and_sound_have_no_carrier(seed):
     assert estimate_carrier(modulators.received("noise", 8, 8 * SYMBOLS, seed, 0)) is None
