@@ -29,11 +29,11 @@ def _matched_filter() -> np.ndarray:
 def estimate_carrier(samples: np.ndarray) -> float | None:
     """The carrier in cycles per symbol of complex64 samples (n,), 8 a symbol, of one signal near 0 Hz.
 
-    None where none is found. One can be told within 0.2 cycles per symbol of 0 Hz for BPSK, 0.1 for QPSK and so on,
-    where there is another beyond, that it may be taken for: bring the centre of the band to 0 Hz first. The phase of symbols of M-ary PSK, taken M times,
-    says nothing of what is sent and turns M times as fast as the carrier (A. Viterbi, A. Viterbi, "Nonlinear
-    estimation of PSK-modulated carrier phase", IEEE Trans. Information Theory 29(4), 1983), and with other M that holds
-    for the most part for quadrature amplitudes and rings of symbols.
+    None where none is found. One can be told within 0.2 cycles per symbol of 0 Hz for BPSK, 0.1 for QPSK and so on;
+    farther away it is taken for another, so bring the centre of the band to 0 Hz first. The phase of symbols of M-ary
+    PSK, taken M times, says nothing of what is sent and turns M times as fast as the carrier (A. Viterbi, A. Viterbi,
+    "Nonlinear estimation of PSK-modulated carrier phase", IEEE Trans. Information Theory 29(4), 1983), and with other M
+    that holds for the most part for quadrature amplitudes and rings of symbols.
     """
     phases = np.angle(_symbols(samples))
     count = len(phases)
