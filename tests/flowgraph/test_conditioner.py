@@ -156,11 +156,11 @@ def both(scene):
 def test_each_signal_comes_out_centred_at_8_samples_per_symbol(both, output, symbol_rate, frequency):
     samples = both.outputs[output]
     assert abs(centre_of_gravity(samples)) < 0.01
-    assert both.ratio(output) * RATE == pytest.approx(8 * symbol_rate, rel=0.01)
+    assert both.ratio(output) * RATE == pytest.approx(8 * symbol_rate, rel=2e-4)
     assert len(samples) == int(LOOKS * LOOK * both.ratio(output) + 1e-6)
     ((offset, tagged),) = both.marks("rx_freq", output)
     assert offset == 0
-    assert tagged == pytest.approx(TUNING + frequency, abs=0.01 * 8 * symbol_rate)
+    assert tagged == pytest.approx(TUNING + frequency, abs=2e-4 * symbol_rate)
 
 
 def test_the_symbols_are_where_they_should_be(both):

@@ -383,7 +383,7 @@ _CONDITIONED = replace(
     samples_per_symbol=fixed(8.0),
     clock_error=Normal(5e-5),
     # Where no carrier was measured, or it drifts, up to two turns in a frame are left.
-    carrier_offset=SignedLogUniform(1e-6, 2e-3),
+    carrier_offset=SignedLogUniform(1e-7, 2e-3),
     modulations=_WILD.modulations
     | {
         "AM-SSB-WC": Amplitude(_SIDEBAND, Uniform(1.0, 3.0), single_sideband=True, is_centred=True),
