@@ -30,12 +30,12 @@ def normalise(frames: Tensor, kind: str) -> Tensor:
     if kind == "unit_power_centred":
         return normalise(centred(frames), "unit_power")
     if kind == "unit_power_timed":
-        return normalise(timed(frames), "unit_power")
+        return interpolated(frames) / _root_of_power(frames)
     if kind == "unit_power":
-        return frames / frames.square().sum(1, keepdim=True).mean(2, keepdim=True).sqrt()
+        return frames / _root_of_power(frames)
     if kind == "unit_variance":
         around_mean = frames - frames.mean(2, keepdim=True)
-        return frames / around_mean.square().sum(1, keepdim=True).mean(2, keepdim=True).sqrt()
+        return frames / _root_of_power(around_mean)
     raise TrainingError(f"normalise '{kind}' is unknown; choose one of {', '.join(NORMALISATIONS)}.")
 
 
@@ -52,6 +52,10 @@ def centred(frames: Tensor) -> Tensor:
     return torch.view_as_real(turned_back).transpose(1, 2).contiguous()
 
 
+def _root_of_power(frames: Tensor) -> Tensor:
+    return frames.square().sum(1, keepdim=True).mean(2, keepdim=True).sqrt()
+
+
 def timed(frames: Tensor) -> Tensor:
     """Frames (N, 2, L), each moved in a circle so that symbols at 8 samples per symbol lie at the same places.
 
@@ -60,6 +64,35 @@ def timed(frames: Tensor) -> Tensor:
     symbols (D. Godard, "Passband timing recovery in an all-digital modem receiver", IEEE Trans. Communications 26(5),
     1978). Sums of four samples stand for these, of which 1/16 cycles is a quarter of the rate.
     """
+    late = torch.floor(_late(frames) + 0.5).long() % 8
+    return frames.gather(2, _circle(late, frames))
+
+
+def interpolated(frames: Tensor) -> Tensor:
+    """``timed`` to a fraction of a sample: cubic polynomials through four samples in turn tell what lies between.
+
+    C. Farrow, "A continuously variable digital delay element", ISCAS 1988.
+    """
+    late = _late(frames)
+    whole = torch.floor(late)
+    part = (late - whole)[:, None, None]
+    taps = (
+        -part * (part - 1) * (part - 2) / 6,
+        (part + 1) * (part - 1) * (part - 2) / 2,
+        -(part + 1) * part * (part - 2) / 2,
+        (part + 1) * part * (part - 1) / 6,
+    )
+    return sum(tap * frames.gather(2, _circle(whole.long() + at - 1, frames)) for at, tap in enumerate(taps))
+
+
+def _circle(late: Tensor, frames: Tensor) -> Tensor:
+    """Which samples are where frames (N, 2, L) are moved back by ``late`` (N,) in a circle: int64 (N, 2, L)."""
+    order = (torch.arange(frames.shape[2], device=frames.device) + late[:, None]) % frames.shape[2]
+    return order[:, None].expand_as(frames)
+
+
+def _late(frames: Tensor) -> Tensor:
+    """By how many samples the middle of a symbol is late, from 0 up to 8: (N,)."""
     length = frames.shape[2]
     signal = torch.complex(*frames.unbind(1))
     fours = signal[:, : length // 4 * 4].unflatten(1, (-1, 4)).sum(2)
@@ -68,9 +101,7 @@ def timed(frames: Tensor) -> Tensor:
     segments = fours.unfold(1, _SEGMENT, _HOP)
     upper, lower = segments @ (window * turns), segments @ (window * turns.conj())
     place = 1.5 - torch.angle((upper * lower.conj()).sum(1)) * 8 / (2 * math.pi)
-    late = torch.floor(place - 3.5 + 0.5).long() % 8
-    order = (torch.arange(length, device=frames.device) + late[:, None]) % length
-    return frames.gather(2, order[:, None].expand_as(frames))
+    return (place - 3.5) % 8
 
 
 def generator_of(seed: int, stream: int, device: torch.device) -> torch.Generator:

@@ -20,7 +20,7 @@ from torch import nn
 
 from .batches import open_run_dataset, validation_frames
 from .calibration import fit_temperature
-from .config import TIMED, TWIN, Run, run_from_mapping
+from .config import TWIN, Run, run_from_mapping
 from .cost import cost, cost_with_timing
 from .data import every_pair, normalise
 from .dataset import Part
@@ -172,7 +172,7 @@ def export(checkpoint: Path, out: Path) -> list[Path]:
         qcdq, qonnx, card = (Path(folder) / target.name for target in targets)
         export_qonnx(network, args=torch.zeros(1, 2, FRAME), export_path=str(qonnx))
         costs = cost(qonnx)
-        if run.normalise in TIMED:
+        if run.normalise == "timed":
             costs["with_timing"] = cost_with_timing(costs)
         rejection = rejection_of(network, run, temperature)
         metadata = {

@@ -7,7 +7,6 @@ from .engine import load_engine
 from .gate import mean_power
 
 KINDS = ("none", "timed", "unit_power", "unit_power_centred", "unit_power_timed", "unit_variance")
-_TIMED = ("timed", "unit_power_timed")
 _UNSCALED = ("none", "timed")
 
 
@@ -18,16 +17,19 @@ def prepare(frames: np.ndarray, power: np.ndarray, kind: str) -> tuple[np.ndarra
     stays in (the scaling of RadioML 2018.01A, per frame); ``none`` keeps the samples as they are. For
     ``unit_power_centred`` frames are turned back by their centre of gravity in frequency, the phase of their
     autocorrelation at a lag of one sample (K. Miller, M. Rochwarger, "A covariance approach to spectral moment
-    estimation", IEEE Trans. Information Theory 1972). ``timed`` and ``unit_power_timed`` are ``none`` and
-    ``unit_power`` of frames that are first moved in a circle by up to 7 samples, so that symbols of a linear modulation
-    at 8 samples per symbol lie at the same places in each: where they are tells the product of both edges of the band
-    (D. Godard, "Passband timing recovery in an all-digital modem receiver", IEEE Trans. Communications 26(5), 1978).
+    estimation", IEEE Trans. Information Theory 1972). For ``timed`` frames are moved in a circle by up to 7 samples, so
+    that symbols of a linear modulation at 8 samples per symbol lie at the same places in each: where they are tells the
+    product of both edges of the band (D. Godard, "Passband timing recovery in an all-digital modem receiver", IEEE
+    Trans. Communications 26(5), 1978). ``unit_power_timed`` is that to a fraction of a sample, by interpolation, and
+    divided by the root of the frame's mean power.
     Raises AmcError where any of that needs an engine that was not built.
     """
     if kind == "unit_power_centred":
         frames = load_engine().centred(frames)
-    if kind in _TIMED:
+    if kind == "timed":
         frames = load_engine().timed(frames)
+    if kind == "unit_power_timed":
+        frames = load_engine().interpolated(frames)
     if kind in _UNSCALED:
         return frames, np.ones(len(frames), np.float32)
     if kind == "unit_variance":

@@ -223,6 +223,8 @@ PYBIND11_MODULE(_engine, module) {
 
     module.def("centred", [](const Samples& frames) { return EachFrame(frames, amc::Centre); }, py::arg("frames"));
     module.def("timed", [](const Samples& frames) { return EachFrame(frames, amc::AlignSymbols); }, py::arg("frames"));
+    module.def(
+        "interpolated", [](const Samples& frames) { return EachFrame(frames, amc::InterpolateSymbols); }, py::arg("frames"));
 
     module.def("measure_peak", [] {
         const amc::Peak peak = amc::MeasurePeak();

@@ -51,17 +51,41 @@ double Place(const float* values, size_t length) {
     return (kSummed - 1) / 2.0 - std::atan2(quadrature, in_phase) * kTimedSamplesPerSymbol / (2 * kPi);
 }
 
+// By how many samples the middle of a symbol is late, from 0 up to 8.
+double Late(const std::complex<float>* samples, size_t length) {
+    constexpr double kMiddle = (kTimedSamplesPerSymbol - 1) / 2.0;
+    if (length < kSummed * kSegment) return 0;
+    const double late = Place(reinterpret_cast<const float*>(samples), length) - kMiddle + kTimedSamplesPerSymbol;
+    // Samples that are not finite have no place.
+    return std::isfinite(late) ? std::fmod(late, kTimedSamplesPerSymbol) : 0;
+}
+
 }  // namespace
 
 void AlignSymbols(const std::complex<float>* samples, size_t length, std::complex<float>* aligned) {
-    constexpr double kMiddle = (kTimedSamplesPerSymbol - 1) / 2.0;
-    size_t late = 0;
-    if (length >= kSummed * kSegment) {
-        const double places = std::floor(Place(reinterpret_cast<const float*>(samples), length) - kMiddle + 0.5);
-        // Samples that are not finite have no place.
-        if (std::isfinite(places)) late = static_cast<size_t>(places + kTimedSamplesPerSymbol) % kTimedSamplesPerSymbol;
-    }
+    const auto late = static_cast<size_t>(std::floor(Late(samples, length) + 0.5)) % kTimedSamplesPerSymbol;
     std::rotate_copy(samples, samples + late, samples + length, aligned);
+}
+
+void InterpolateSymbols(const std::complex<float>* samples, size_t length, std::complex<float>* aligned) {
+    const double late = Late(samples, length), whole = std::floor(late), part = late - whole;
+    if (part == 0) {
+        std::rotate_copy(samples, samples + static_cast<size_t>(whole), samples + length, aligned);
+        return;
+    }
+    const std::array<float, 4> taps = {
+        static_cast<float>(-part * (part - 1) * (part - 2) / 6),
+        static_cast<float>((part + 1) * (part - 1) * (part - 2) / 2),
+        static_cast<float>(-(part + 1) * part * (part - 2) / 2),
+        static_cast<float>((part + 1) * part * (part - 1) / 6),
+    };
+    // The frame goes on behind its end as it begins.
+    const size_t first = static_cast<size_t>(whole) + length - 1;
+    for (size_t at = 0; at < length; ++at) {
+        std::complex<float> sum = 0;
+        for (size_t tap = 0; tap < taps.size(); ++tap) sum += taps[tap] * samples[(first + at + tap) % length];
+        aligned[at] = sum;
+    }
 }
 
 }  // namespace amc

@@ -17,4 +17,8 @@ inline constexpr size_t kTimedSamplesPerSymbol = 8;
 // symbol clock. A frame too short to tell stays as it is.
 void AlignSymbols(const std::complex<float>* samples, size_t length, std::complex<float>* aligned);
 
+// The same to a fraction of a sample: the cubic polynomials through four samples in turn (C. Farrow, "A continuously
+// variable digital delay element", ISCAS 1988) tell what lies between.
+void InterpolateSymbols(const std::complex<float>* samples, size_t length, std::complex<float>* aligned);
+
 }  // namespace amc

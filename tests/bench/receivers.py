@@ -11,16 +11,13 @@ told nothing of it.
 
 import argparse
 import json
-import tempfile
-from pathlib import Path
 
 import numpy as np
+from gnuradio.amc.conditioning import Conditioner, make_plan
 from gnuradio.amc.decide import UNKNOWN
 from gnuradio.amc.model import Model, load_model
 from gnuradio.amc.pipeline import DEFAULT_THRESHOLD, Pipeline
-from gnuradio.amc.readers import open_recording
-from gnuradio.amc.report import Result
-from gnuradio.amc.signals import SignalReplay, Wanted
+from gnuradio.amc.signals import Wanted, find_signals
 
 from tests.helpers import modulators
 
@@ -33,13 +30,17 @@ NOISE = "noise"
 
 
 def stretches(name: str, model: Model, snr_db: float, seed: int, condition: bool = False) -> list[np.ndarray]:
-    """One of each number of samples per symbol and roll-off, complex64 (WINDOWS * window,) or longer."""
+    """One of each number of samples per symbol and roll-off: complex64, up to WINDOWS windows of the model.
+
+    Fewer, or none, where the conditioner finds less.
+    """
     offsets = np.random.default_rng(seed).uniform(-LARGEST_OFFSET, LARGEST_OFFSET, (len(SAMPLES_PER_SYMBOL), 3))
-    return [
+    signals = [
         modulators.received(
             name,
             spacing,
-            WINDOWS * model.window * (max(spacing // 8, 1) + 1 if condition else 1),
+            # A single sideband is half as wide as it could be, and gives fewest windows.
+            WINDOWS * model.window * (spacing * 2 // 5 + 1 if condition else 1),
             seed * 100 + 10 * row + column,
             snr_db,
             offsets[row, column],
@@ -48,24 +49,23 @@ def stretches(name: str, model: Model, snr_db: float, seed: int, condition: bool
         for row, spacing in enumerate(SAMPLES_PER_SYMBOL)
         for column, roll_off in enumerate(ROLL_OFFS)
     ]
+    return [conditioned(model, samples) for samples in signals] if condition else signals
 
 
-def labels(model: Model, samples: np.ndarray, average: int, threshold: float, condition: bool = False) -> list[str]:
+def conditioned(model: Model, samples: np.ndarray) -> np.ndarray:
+    """What the conditioner makes of the strongest signal that it finds in them."""
+    found = find_signals(samples, Wanted(signals=1))
+    if not found:
+        return samples[:0]
+    band = found[0].band
+    conditioner = Conditioner(make_plan(band.centre, band.bandwidth, found[0].symbol_rate, model.samples_per_symbol))
+    return np.concatenate((conditioner.push(samples), conditioner.finish()))[: WINDOWS * model.window]
+
+
+def labels(model: Model, samples: np.ndarray, average: int, threshold: float) -> list[str]:
     """Of every window that has a whole average, or of those of length ``average`` side by side."""
-    settings = {"average": average, "threshold": threshold, "squelch": -1000.0}
-    results = conditioned(model, samples, settings) if condition else Pipeline(model, **settings).push(samples)
+    results = Pipeline(model, average=average, threshold=threshold, squelch=-1000.0).push(samples)
     return [result.label for result in results][average - 1 :: average]
-
-
-def conditioned(model: Model, samples: np.ndarray, settings: dict) -> list[Result]:
-    """Of up to WINDOWS windows of the strongest signal that is found in them."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "stretch.cf32"
-        samples.tofile(path)
-        recording = open_recording(path)
-        replay = SignalReplay(recording, model, Wanted(signals=1), hop=None, **settings)
-        replay.begin(recording.segments[0])
-        return [*replay.push(samples), *replay.finish()][:WINDOWS]
 
 
 def accuracy(model: Model, snr_db: float, seed: int, condition: bool) -> dict[int, dict[str, float]]:
@@ -74,7 +74,7 @@ def accuracy(model: Model, snr_db: float, seed: int, condition: bool) -> dict[in
     for name in modulators.CLASSES:
         signals = stretches(name, model, snr_db, seed, condition)
         for average in AVERAGES:
-            by_stretch = [labels(model, samples, average, 0.0, condition) for samples in signals]
+            by_stretch = [labels(model, samples, average, 0.0) for samples in signals]
             # Where the conditioner finds nothing, nothing is right.
             found[average][name] = float(np.mean([named.count(name) / max(len(named), 1) for named in by_stretch]))
     return found
@@ -85,7 +85,7 @@ def turned_away(model: Model, snr_db: float, seed: int, condition: bool) -> dict
     shares = {}
     for name in modulators.OTHERS:
         signals = stretches(name, model, snr_db, seed, condition)
-        named = [label for samples in signals for label in labels(model, samples, 1, DEFAULT_THRESHOLD, condition)]
+        named = [label for samples in signals for label in labels(model, samples, 1, DEFAULT_THRESHOLD)]
         # The conditioner finds no signal in noise.
         shares[name] = sum(label in (UNKNOWN, NOISE) for label in named) / len(named) if named else 1.0
     return shares

@@ -147,6 +147,7 @@ bool Try() {
                 const auto* one = reinterpret_cast<const std::complex<float>*>(begin + static_cast<ptrdiff_t>(at) * size);
                 amc::Centre(one, input.length, made.data());
                 amc::AlignSymbols(one, input.length, made.data());
+                amc::InterpolateSymbols(one, input.length, made.data());
             }
         }
         std::vector<float> first;

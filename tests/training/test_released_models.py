@@ -12,7 +12,6 @@ import torch
 from gnuradio.amc import load_model
 
 from tests.bench import receivers
-from training.config import TIMED
 from training.cost import cost, cost_with_timing
 from training.data import normalise
 from training.signals import CLASSES, PRESETS, SNR_LABELS, generate
@@ -36,7 +35,7 @@ def test_the_card_belongs_to_the_file(name):
     assert card["sha256"] == hashlib.sha256((MODELS / f"{name}.onnx").read_bytes()).hexdigest()
     model = load_model(name)
     billed = cost(MODELS / f"{name}.qonnx.onnx")
-    assert card["cost"] == billed | ({"with_timing": cost_with_timing(billed)} if model.normalise in TIMED else {})
+    assert card["cost"] == billed | ({"with_timing": cost_with_timing(billed)} if model.normalise == "timed" else {})
     assert model.path.read_bytes() == (MODELS / f"{name}.onnx").read_bytes()
     assert list(model.classes) == card["classes"]
     assert {PRESETS[preset].classes for preset in card["test"]["presets"]} == {model.classes}
@@ -97,31 +96,47 @@ def test_noise_is_unknown_by_default():
 
 # --- signals of other modulators than ours --------------------------------------------------------
 
+# With and without the conditioner before it.
+RECEIVERS = {"wild": False, "conditioned": True}
 
-@pytest.fixture(scope="module")
-def wild():
-    return load_model("wild")
+
+@pytest.fixture(scope="module", params=RECEIVERS)
+def receiver(request):
+    return load_model(request.param), RECEIVERS[request.param]
+
+
+def named(receiver, name, threshold):
+    """Labels of windows at 4 to 16 samples per symbol, carriers off by up to 2 %, 15 dB."""
+    model, condition = receiver
+    return [
+        label
+        for samples in receivers.stretches(name, model, 15, 2, condition)
+        for label in receivers.labels(model, samples, 1, threshold)
+    ]
 
 
 @pytest.mark.parametrize(
     ("name", "least"),
     [("OOK", 0.9), ("BPSK", 0.9), ("OQPSK", 0.8), ("GMSK", 0.7), ("AM-DSB-SC", 0.9), ("AM-DSB-WC", 0.9)],
 )
-def test_the_network_for_receivers_names_what_others_modulate(wild, name, least):
-    """4 to 16 samples per symbol, carriers off by up to 2 %, 15 dB."""
-    named = [
-        label for samples in receivers.stretches(name, wild, 15, 2) for label in receivers.labels(wild, samples, 1, 0)
-    ]
-    assert named.count(name) / len(named) > least
+def test_networks_for_receivers_name_what_others_modulate(receiver, name, least):
+    labels = named(receiver, name, 0)
+    assert labels.count(name) / len(labels) > least
 
 
-@pytest.mark.parametrize("name", ["noise", "OFDM"])
-def test_the_network_for_receivers_turns_away_what_it_does_not_know(wild, name):
-    named = [
-        label for samples in receivers.stretches(name, wild, 15, 2) for label in receivers.labels(wild, samples, 1, 0.5)
-    ]
-    assert sum(label in ("unknown", "noise") for label in named) / len(named) > 0.9
+@pytest.mark.parametrize("name", ["QPSK", "8PSK", "16APSK", "16QAM", "32QAM"])
+def test_the_network_behind_the_conditioner_names_constellations(name):
+    labels = named((load_model("conditioned"), True), name, 0)
+    assert labels.count(name) / len(labels) > 0.85
 
 
-def test_confidence_of_the_network_for_receivers_is_calibrated():
-    assert CARDS["wild"]["test"]["presets"]["wild"]["expected_calibration_error"] <= 0.03
+@pytest.mark.parametrize("name", ["OFDM", "2FSK", "noise"])
+def test_networks_for_receivers_turn_away_what_they_do_not_know(receiver, name):
+    labels = named(receiver, name, 0.5)
+    assert len(labels) > 0 or name == "noise"  # in which the conditioner finds nothing
+    assert sum(label in ("unknown", "noise") for label in labels) >= 0.9 * len(labels)
+
+
+@pytest.mark.parametrize("name", RECEIVERS)
+def test_confidence_of_networks_for_receivers_is_calibrated(name):
+    assert CARDS[name]["test"]["presets"][name]["expected_calibration_error"] <= 0.03

@@ -132,6 +132,20 @@ def test_symbols_of_gnu_radio_come_to_the_middle_of_eight_samples(name, roll_off
         np.testing.assert_array_equal(timed(frame[None])[0], expected)
 
 
+@pytest.mark.parametrize("name", ["BPSK", "16PSK", "64QAM"])
+@pytest.mark.parametrize("late", [0.0, 0.25, 2.5, 6.875])
+def test_symbols_between_samples_come_to_the_middle_of_eight(name, late):
+    """GNU Radio's signal at 64 samples per symbol, of which every eighth is taken."""
+    sent = modulators.signal(name, 64, 8 * 1024 + 192, seed=3, roll_off=0.5)
+    first = 64 - round(8 * late)  # the middle of a symbol lies at ``late``
+    frame = sent[first::8][:1024].copy()
+    expected = sent[first + round(8 * ((late - 3.5) % 8)) :: 8][:1024]
+    rails = normalise(frame[None], "unit_power_timed")
+    moved = (rails[:, 0] + 1j * rails[:, 1])[0] * np.sqrt(np.mean(np.abs(frame) ** 2))
+    # Not at the end, where the frame goes on as it begins.
+    assert np.abs(moved - expected)[1:-10].max() < 0.05
+
+
 def test_noise_moves_symbols_by_one_sample_at_most():
     rng = np.random.default_rng(5)
     sent = modulators.signal("QPSK", 16, 2 * 1024 * 50 + 16, seed=4)[1::2]
