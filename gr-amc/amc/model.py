@@ -16,7 +16,7 @@ from .runtime import Runtime, open_runtime
 from .windows import LONGEST_WINDOW, checked_count
 
 DEFAULT_MODEL = "vgg10-w4a4-first"
-RECEIVER_MODEL = "wild"  # for signals as a conditioner finds them
+RECEIVER_MODEL = "conditioned"  # for signals as a conditioner gives them
 DEFAULT_SAMPLES_PER_SYMBOL = 8.0
 MOST_SAMPLES_PER_SYMBOL = 1000
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1e-6, 1e6

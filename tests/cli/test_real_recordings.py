@@ -101,7 +101,7 @@ def test_the_command_line_follows_it_through_the_pass(satellite, tmp_path, capsy
         assert symbol_rate < item["bandwidth"] < 2 * symbol_rate
 
 
-@pytest.mark.parametrize("name", ["kr01", "picsat_9k6"])
+@pytest.mark.parametrize("name", PASSES)
 def test_most_windows_of_a_pass_are_named_bpsk(shared, capsys, name):
     path = shared / "recordings" / f"{name}.wav"
     if not path.is_file():
