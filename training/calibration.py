@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How far a network's confidence can be believed, and how it tells what is none of its classes."""
 
+import math
+
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 BINS = 15
+LARGEST_TEMPERATURE = 4.0
 # Of the windows of known classes, in which signals can be told at all, so many are not to be rejected.
 KEPT_SHARE = 0.95
 KEPT_FROM_LABEL = 0
@@ -19,18 +22,20 @@ SCORES = {
 
 
 def fit_temperature(logits: Tensor, classes: Tensor) -> float:
-    """The temperature of least cross-entropy (C. Guo et al., "On Calibration of Modern Neural Networks", 2017)."""
-    log_temperature = torch.zeros(1, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([log_temperature], max_iter=50, line_search_fn="strong_wolfe")
+    """The temperature of least expected calibration error, of those from 1/4 to 4 that are 1 % apart.
 
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        loss = nn.functional.cross_entropy(logits.double() / log_temperature.exp(), classes)
-        loss.backward()
-        return loss
+    One of least cross-entropy (C. Guo et al., "On Calibration of Modern Neural Networks", 2017) leaves a network that
+    was taught what is none of its classes less sure of the others than it may be.
+    """
+    scaled, truth = logits.double(), classes.numpy()
 
-    optimiser.step(closure)
-    return float(log_temperature.exp().detach())
+    def error(temperature: float) -> float:
+        reliability = Reliability()
+        reliability.add((scaled / temperature).softmax(1).numpy(), truth)
+        return reliability.error()
+
+    steps = round(math.log(LARGEST_TEMPERATURE) / math.log(1.01))
+    return min((1.01**step for step in range(-steps, steps + 1)), key=error)
 
 
 class Reliability:
