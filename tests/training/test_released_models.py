@@ -130,9 +130,11 @@ def test_the_network_behind_the_conditioner_names_constellations(name):
     assert labels.count(name) / len(labels) > 0.85
 
 
-@pytest.mark.parametrize("name", ["OFDM", "2FSK", "noise"])
-def test_networks_for_receivers_turn_away_what_they_do_not_know(receiver, name):
-    labels = named(receiver, name, 0.5)
+@pytest.mark.parametrize(
+    ("model", "name"), [("wild", "OFDM"), ("wild", "noise"), ("conditioned", "8FSK"), ("conditioned", "noise")]
+)
+def test_networks_for_receivers_turn_away_what_they_do_not_know(model, name):
+    labels = named((load_model(model), RECEIVERS[model]), name, 0.5)
     assert len(labels) > 0 or name == "noise"  # in which the conditioner finds nothing
     assert sum(label in ("unknown", "noise") for label in labels) >= 0.9 * len(labels)
 
