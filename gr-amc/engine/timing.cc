@@ -80,10 +80,11 @@ void InterpolateSymbols(const std::complex<float>* samples, size_t length, std::
         static_cast<float>((part + 1) * part * (part - 1) / 6),
     };
     // The frame goes on behind its end as it begins.
-    const size_t first = static_cast<size_t>(whole) + length - 1;
-    for (size_t at = 0; at < length; ++at) {
+    const auto behind_end = [length](size_t place) { return place < length ? place : place - length; };
+    size_t from = behind_end(static_cast<size_t>(whole) + length - 1);
+    for (size_t at = 0; at < length; ++at, from = behind_end(from + 1)) {
         std::complex<float> sum = 0;
-        for (size_t tap = 0; tap < taps.size(); ++tap) sum += taps[tap] * samples[(first + at + tap) % length];
+        for (size_t tap = 0; tap < taps.size(); ++tap) sum += taps[tap] * samples[behind_end(from + tap)];
         aligned[at] = sum;
     }
 }
