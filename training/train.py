@@ -298,8 +298,10 @@ class Trainer:
         frames, classes, taught = self._lesson(sources, self.batches_seen)
         self.batches_seen += 1
         with mixed_precision(self.device):
-            logits = self.network(frames)
-        loss = nn.functional.cross_entropy(logits.float(), self._targets(classes, taught))
+            logits = self.network(frames).float()
+        if self.run.presets(outliers=True):
+            logits = nn.functional.pad(logits, (0, 1))
+        loss = nn.functional.cross_entropy(logits, self._targets(classes, taught))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.workers.average_gradients(self.network)
@@ -330,15 +332,18 @@ class Trainer:
             return self.teacher(frames).float().softmax(1)
 
     def _targets(self, classes: Tensor, taught: Tensor | None) -> Tensor:
-        """What the network is to say: classes int64 (N,), or where that is more, probabilities float32 (N, classes)."""
-        outliers = classes == OUTLIER
-        if taught is None and not outliers.any():
-            return classes
+        """What the network is to say: classes int64 (N,), or where that is more, probabilities float32.
+
+        In a run with outliers there is one class more, the last, which is theirs.
+        """
         count = len(self.run.classes)
-        targets = nn.functional.one_hot(classes.clamp(min=0), count).float()
-        if taught is not None:
-            targets = targets.lerp(taught, self.run.teacher.share)
-        return torch.where(outliers[:, None], 1 / count, targets)
+        named = torch.where(classes == OUTLIER, count, classes)
+        if taught is None:
+            return named
+        others = int(bool(self.run.presets(outliers=True)))
+        targets = nn.functional.one_hot(named, count + others).float()
+        learned = targets.lerp(nn.functional.pad(taught, (0, others)), self.run.teacher.share)
+        return torch.where((named == count)[:, None], targets, learned)
 
     @contextmanager
     def _progress(self, name: str, total: int, done: int) -> Iterator[Callable[..., None]]:

@@ -11,6 +11,7 @@ from gnuradio.amc import load_model
 from tests.helpers.tiny_runs import same
 from training import examine, export
 from training.batches import OUTLIER, Batches, validation_frames
+from training.calibration import SCORES, area_under_roc
 from training.config import Source, Stage
 from training.errors import TrainingError
 from training.export import _samples_per_symbol
@@ -36,10 +37,11 @@ def test_a_batch_has_its_share_of_outliers(exposed):
     assert frames.shape == (6, 2, 1024)
 
 
-def test_every_class_is_as_probable_for_an_outlier(exposed, tmp_path):
-    trainer = Trainer(exposed, tmp_path)
-    targets = trainer._targets(torch.tensor([3, OUTLIER, 0]), None)
-    torch.testing.assert_close(targets, torch.stack([torch.eye(24)[3], torch.full((24,), 1 / 24), torch.eye(24)[0]]))
+def test_outliers_are_a_class_more(run, exposed, tmp_path):
+    classes = torch.tensor([3, OUTLIER, 0])
+    assert Trainer(exposed, tmp_path)._targets(classes, None).tolist() == [3, 24, 0]
+    blind = Trainer(run, tmp_path)
+    assert blind._targets(classes[::2], None).tolist() == [3, 0]
 
 
 def test_outliers_are_no_class_of_the_run(run, exposed):
@@ -49,20 +51,21 @@ def test_outliers_are_no_class_of_the_run(run, exposed):
         assert torch.equal(ours, theirs)
 
 
-def test_training_with_outliers_makes_the_network_less_sure_of_them(exposed, tmp_path):
-    """Beside a network that was never shown any; both are trained for a moment only."""
+def test_training_with_outliers_teaches_what_is_none_of_the_classes(exposed, tmp_path):
+    """By the score called energy; beside a network that was never shown any. Both are trained for a moment only."""
     longer = replace(
         exposed, stages=(replace(exposed.stages[0], frames=6000, rate=1e-2),), batch=30, frames_per_epoch=6000
     )
     blind = replace(longer, sources=longer.sources[:1], name="blind")
-    frames = Batches(longer, CPU).batch(longer.sources[1:], 10_000)[0]
-    sure = {}
+    known, others = (Batches(longer, CPU).batch((source,), 10_000)[0] for source in longer.sources)
+    areas = {}
     for run in (longer, blind):
         trainer = Trainer(run, tmp_path / run.name)
         trainer.load_network(run.stages[0].bits, read_checkpoint(train(run, tmp_path / run.name))["network"])
         with torch.inference_mode():
-            sure[run.name] = float(trainer.network.eval()(frames).softmax(1).max(1).values.mean())
-    assert sure["exposed"] < 0.6 * sure["blind"]
+            scores = [SCORES["energy"](trainer.network.eval()(frames)) for frames in (known, others)]
+        areas[run.name] = area_under_roc(*scores)
+    assert areas["exposed"] > 0.8 > areas["blind"]
 
 
 @pytest.mark.parametrize("sources", [(), (Source("others", share=1.0, outliers=True),)])

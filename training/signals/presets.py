@@ -366,7 +366,8 @@ _WILD = Preset(
 
 # As wide as a linear modulation of 8 samples per symbol and roll-off 0.17, for which the conditioner takes a signal
 # without symbols.
-_SIDEBAND = (Voice(LogUniform(0.1, 0.25)), BandNoise(0.001, LogUniform(0.1, 0.2)))
+# One sideband of noise is what OFDM is to a network that sees a few symbols of it: sound, for the most.
+_SIDEBAND = (*(Voice(LogUniform(0.1, 0.25)),) * 3, BandNoise(0.001, LogUniform(0.1, 0.2)))
 _CONDITIONED_SOUND = (
     Voice(LogUniform(0.05, 0.12)),
     BandNoise(0.001, LogUniform(0.05, 0.1)),
