@@ -22,6 +22,7 @@ _FLOOR_QUANTILE = 0.1
 _HIGH, _LOW = 2.0, 1.4  # times the floor, at least: a band has a bin over the first, and reaches down to the second
 _NEAR = 1.6  # times or parts of the floor, within which a bin is noise
 _CLOSE = 0.25  # pieces this near to each other, in widths of the wider one, are one band
+_LEAST_LINES = 6  # so many in a row that are evenly spaced are one band
 # A region may be the passband of the receiver where it is so much stronger than what lies beside it, or so wide.
 _PASSBAND_CONTRAST, _PASSBAND_SHARE = 1e4, 0.5
 LEAST_SNR = 0.0  # dB
@@ -83,11 +84,11 @@ def find_bands(samples: np.ndarray, limit: int | None = None, lowest: float = -0
 
     The spectrum is Welch's averaged periodogram (IEEE Trans. Audio Electroacoust. 15(2), 1967) with a
     Blackman-Harris window; the floor its tenth part, put right by the chi-square distribution of such averages. Bins
-    over a high threshold, with their surroundings over a low one, are a region. A region far above the floor or over
-    most of the spectrum may be the passband of a receiver (a single-sideband filter, the roll-off at the edges of
-    the capture): it is searched once more by its own floor, which may have a slope, and is no band if it is like
-    Gaussian noise. A band is what holds 99 % of a region's power (the occupied bandwidth of ITU-R SM.328). A line at
-    exactly 0 is taken for the receiver's own.
+    over a high threshold, with their surroundings over a low one, are a region, and so is a row of evenly spaced lines,
+    which is what a periodic signal has. A region far above the floor or over most of the spectrum may be the passband
+    of a receiver (a single-sideband filter, the roll-off at the edges of the capture): it is searched once more by its
+    own floor, which may have a slope, and is no band if it is like Gaussian noise. A band is what holds 99 % of a
+    region's power (the occupied bandwidth of ITU-R SM.328). A line at exactly 0 is taken for the receiver's own.
     """
     density, averages = power_spectrum(samples)
     if averages == 0:
@@ -180,19 +181,42 @@ def _floor_level(density: np.ndarray, averages: int) -> float:
 
 
 def _runs(density: np.ndarray, floor: np.ndarray, averages: int) -> list[tuple[int, int]]:
-    """First and last bin (without it) of what is over the floor, close pieces joined."""
+    """First and last bin (without it) of what is over the floor, combs of lines and close pieces joined."""
     degrees = 2 * averages
     high = max(_HIGH, chi2.isf(FALSE_ALARM / len(density), degrees) / degrees)
     low = max(_LOW, 1 + 2 / np.sqrt(averages))
     edges = np.flatnonzero(np.diff(np.concatenate(([False], density > low * floor, [False])).astype(np.int8)))
+    over_low = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+    pieces = [(begin, end) for begin, end in over_low if (density[begin:end] >= high * floor[begin:end]).any()]
     runs: list[tuple[int, int]] = []
-    for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        if (density[begin:end] < high * floor[begin:end]).all():
-            continue
+    for begin, end in _combs_joined(density, pieces):
         if runs and begin - runs[-1][1] <= _CLOSE * max(end - begin, runs[-1][1] - runs[-1][0]):
             begin = runs.pop()[0]
         runs.append((begin, end))
     return runs
+
+
+def _combs_joined(density: np.ndarray, runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Each row of evenly spaced lines as one run: what has a period, as sweeps have, shines at its multiples alone."""
+    peaks = [begin + int(density[begin:end].argmax()) for begin, end in runs]
+    joined = []
+    first = 0
+    while first < len(runs):
+        last = first
+        while last + 1 < len(runs) and _goes_on(runs, peaks, first, last + 1):
+            last += 1
+        if last - first + 1 < _LEAST_LINES:
+            last = first
+        joined.append((runs[first][0], runs[last][1]))
+        first = last + 1
+    return joined
+
+
+def _goes_on(runs: list[tuple[int, int]], peaks: list[int], first: int, number: int) -> bool:
+    """Whether run ``number`` is one more line of the comb that begins with ``first``."""
+    are_lines = all(end - begin < 1.5 * MAIN_LOBE for begin, end in (runs[first], runs[number]))
+    spacing = peaks[first + 1] - peaks[first]
+    return are_lines and abs(peaks[number] - peaks[number - 1] - spacing) <= 1
 
 
 def _within_passband(

@@ -144,3 +144,22 @@ def test_samples_that_are_no_numbers_spoil_only_their_surroundings():
 @pytest.mark.parametrize("samples", [np.zeros(COUNT, np.complex64), np.ones(100, np.complex64)])
 def test_silence_and_too_few_samples_have_no_band(samples):
     assert find_bands(samples) == []
+
+
+@pytest.mark.parametrize("period", [96, 128, 200])
+def test_a_sweep_again_and_again_is_one_band_not_its_lines(period):
+    """As wide as 99 % of the power of its lines, which one period tells."""
+    once = np.exp(2j * np.pi * np.cumsum(0.25 * (np.arange(period) / period - 0.5)))
+    lines = np.fft.fftshift(np.abs(np.fft.fft(once)) ** 2)
+    reached = np.cumsum(lines) / lines.sum()
+    width = ((reached < 0.995).sum() - (reached < 0.005).sum()) / period
+    sweeps = np.tile(once, COUNT // period + 1)[:COUNT] * tone(0.1)
+    (band,) = find_bands((sweeps + white_noise(COUNT, 0.03, 1)).astype(np.complex64))
+    assert band.centre == pytest.approx(0.1, abs=1 / period)
+    assert band.bandwidth == pytest.approx(width, abs=2 / period)
+
+
+@pytest.mark.parametrize("places", [np.arange(4), np.array([0, 1, 2, 4, 5, 7, 8, 11])], ids=["few", "uneven"])
+def test_carriers_beside_each_other_are_bands_of_their_own(places):
+    samples = sum(tone(0.02 * place - 0.11) for place in places) + white_noise(COUNT, 0.1, 1)
+    assert len(find_bands(samples.astype(np.complex64))) == len(places)
