@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tests.helpers.tiny_runs import Killed, same
-from training.config import Teacher
+from training.batches import OUTLIER
+from training.config import Source, Teacher
 from training.data import normalise
 from training.errors import TrainingError
 from training.export import _commands
@@ -47,6 +48,16 @@ def test_the_target_is_the_label_and_what_the_teacher_says(run, teachers, share)
         said = teacher.to(memory_format=torch.channels_last).eval()(frames).float().softmax(1)
     torch.testing.assert_close(targets, (1 - share) * torch.eye(24) + share * said, rtol=0, atol=1e-6)
     torch.testing.assert_close(targets.sum(1), torch.ones(24))
+
+
+def test_of_what_is_no_class_the_teacher_says_nothing(run, teachers):
+    pupil = taught(run, 0.5)
+    pupil = replace(pupil, sources=(*pupil.sources, Source("others", share=0.5, outliers=True)))
+    said = torch.full((3, 24), 1 / 24)
+    targets = Trainer(pupil, teachers / "exposed")._targets(torch.tensor([3, OUTLIER, 0]), said)
+    half = torch.full((25,), 0.5 / 24).index_fill(0, torch.tensor(24), 0.0)
+    rows = [half + 0.5 * torch.eye(25)[3], torch.eye(25)[24], half + 0.5 * torch.eye(25)[0]]
+    torch.testing.assert_close(targets, torch.stack(rows))
 
 
 def test_a_teacher_changes_what_is_learned_and_is_remembered(run, teachers):
