@@ -116,6 +116,7 @@ class Trainer:
         self.masks: dict[str, Tensor] = {}
         self.network: nn.Module | None = None
         self.bits = Bits()
+        self.has_outliers = bool(run.presets(outliers=True))
         self.teacher = self._load_teacher() if run.teacher else None
         self._lessons: dict[tuple[Source, ...], Lessons] = {}  # those that come again
         self.validation = validation_frames(run, self.device)
@@ -298,10 +299,8 @@ class Trainer:
         frames, classes, taught = self._lesson(sources, self.batches_seen)
         self.batches_seen += 1
         with mixed_precision(self.device):
-            logits = self.network(frames).float()
-        if self.run.presets(outliers=True):
-            logits = nn.functional.pad(logits, (0, 1))
-        loss = nn.functional.cross_entropy(logits, self._targets(classes, taught))
+            logits = self.network(frames)
+        loss = nn.functional.cross_entropy(self._with_others(logits.float()), self._targets(classes, taught))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.workers.average_gradients(self.network)
@@ -331,19 +330,18 @@ class Trainer:
         with torch.no_grad(), mixed_precision(self.device):
             return self.teacher(frames).float().softmax(1)
 
-    def _targets(self, classes: Tensor, taught: Tensor | None) -> Tensor:
-        """What the network is to say: classes int64 (N,), or where that is more, probabilities float32.
+    def _with_others(self, of_classes: Tensor) -> Tensor:
+        """Logits, or probabilities, (N, classes) and in a run with outliers one more, zero, which is theirs."""
+        return nn.functional.pad(of_classes, (0, 1)) if self.has_outliers else of_classes
 
-        In a run with outliers there is one class more, the last, which is theirs.
-        """
-        count = len(self.run.classes)
-        named = torch.where(classes == OUTLIER, count, classes)
+    def _targets(self, classes: Tensor, taught: Tensor | None) -> Tensor:
+        """What ``_with_others`` is to say: classes int64 (N,), or where that is more, probabilities float32."""
+        named = torch.where(classes == OUTLIER, len(self.run.classes), classes)
         if taught is None:
             return named
-        others = int(bool(self.run.presets(outliers=True)))
-        targets = nn.functional.one_hot(named, count + others).float()
-        learned = targets.lerp(nn.functional.pad(taught, (0, others)), self.run.teacher.share)
-        return torch.where((named == count)[:, None], targets, learned)
+        said = self._with_others(taught)
+        targets = nn.functional.one_hot(named, said.shape[1]).float()
+        return torch.where((classes == OUTLIER)[:, None], targets, targets.lerp(said, self.run.teacher.share))
 
     @contextmanager
     def _progress(self, name: str, total: int, done: int) -> Iterator[Callable[..., None]]:
