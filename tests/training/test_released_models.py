@@ -12,6 +12,7 @@ import torch
 from gnuradio.amc import load_model
 
 from tests.bench import receivers
+from tests.helpers import modulators
 from training.cost import cost, cost_with_timing
 from training.data import normalise
 from training.signals import CLASSES, PRESETS, SNR_LABELS, generate
@@ -130,15 +131,23 @@ def test_the_network_behind_the_conditioner_names_constellations(name):
     assert labels.count(name) / len(labels) > 0.85
 
 
-@pytest.mark.parametrize(
-    ("model", "name"), [("wild", "OFDM"), ("wild", "noise"), ("conditioned", "8FSK"), ("conditioned", "noise")]
-)
-def test_networks_for_receivers_turn_away_what_they_do_not_know(model, name):
-    labels = named((load_model(model), RECEIVERS[model]), name, 0.5)
-    assert len(labels) > 0 or name == "noise"  # in which the conditioner finds nothing
+@pytest.mark.parametrize("name", modulators.OTHERS)
+def test_networks_for_receivers_turn_away_what_they_do_not_know(receiver, name):
+    labels = named(receiver, name, 0.5)
+    assert len(labels) > 0 or name in ("carrier", "noise")  # in which the conditioner finds nothing
     assert sum(label in ("unknown", "noise") for label in labels) >= 0.9 * len(labels)
 
 
 @pytest.mark.parametrize("name", RECEIVERS)
+def test_networks_for_receivers_turn_away_generated_frames_of_no_class(name):
+    """Every kind, from 0 dB on, while 95 % of the known stay."""
+    test = CARDS[name]["rejection"]["test"]
+    assert test["known_kept"] == pytest.approx(0.95, abs=0.01)
+    assert set(test["unknown_or_noise"]) == {"OFDM", "chirp", "FSK", "carrier", "white noise"}
+    assert min(test["unknown_or_noise"].values()) >= 0.9
+
+
+@pytest.mark.parametrize("name", RECEIVERS)
 def test_confidence_of_networks_for_receivers_is_calibrated(name):
-    assert CARDS[name]["test"]["presets"][name]["expected_calibration_error"] <= 0.03
+    for figures in CARDS[name]["test"]["presets"].values():
+        assert figures["expected_calibration_error"] <= 0.03
