@@ -27,9 +27,9 @@ class Source:
     """A share of the training frames: SNR labels from ``snr[0]`` to ``snr[1]`` dB, in steps of 2.
 
     ``classes`` are drawn alike; none named means all of the preset. ``outliers`` are frames of none of the run's
-    classes (D. Hendrycks, M. Mazeika, T. Dietterich, "Deep Anomaly Detection with Outlier Exposure", ICLR 2019). They
-    have a class of their own in training, whose logit is zero, so that it needs no output: a frame is of one of the
-    others with the logistic function of their logarithm of summed exponentials, which is the score called energy.
+    classes (D. Hendrycks, M. Mazeika, T. Dietterich, "Deep Anomaly Detection with Outlier Exposure", ICLR 2019). In
+    training they are one class more, whose logit is always zero and so needs no output. What is left of the softmax
+    for the run's classes is the logistic function of their log-sum-exp: the score called energy learns to tell them.
     """
 
     preset: str
