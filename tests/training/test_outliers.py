@@ -57,7 +57,11 @@ def test_training_with_outliers_teaches_what_is_none_of_the_classes(exposed, tmp
         exposed, stages=(replace(exposed.stages[0], frames=6000, rate=1e-2),), batch=30, frames_per_epoch=6000
     )
     blind = replace(longer, sources=longer.sources[:1], name="blind")
-    known, others = (Batches(longer, CPU).batch((source,), 10_000)[0] for source in longer.sources)
+    batches = Batches(longer, CPU)
+    known, others = (
+        torch.cat([batches.batch((source,), number)[0] for number in range(10_000, 10_010)])
+        for source in longer.sources
+    )
     areas = {}
     for run in (longer, blind):
         trainer = Trainer(run, tmp_path / run.name)
@@ -65,7 +69,8 @@ def test_training_with_outliers_teaches_what_is_none_of_the_classes(exposed, tmp
         with torch.inference_mode():
             scores = [SCORES["energy"](trainer.network.eval()(frames)) for frames in (known, others)]
         areas[run.name] = area_under_roc(*scores)
-    assert areas["exposed"] > 0.8 > areas["blind"]
+    assert areas["exposed"] > 0.65
+    assert areas["exposed"] > areas["blind"] + 0.1
 
 
 @pytest.mark.parametrize("sources", [(), (Source("others", share=1.0, outliers=True),)])
