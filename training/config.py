@@ -19,7 +19,15 @@ from .signals import PRESETS, SNR_LABELS
 
 PLATEAUS = ("none", "kept", "reset")
 TWIN = "radioml2018"  # the preset that stands for the real set
-NORMALISATIONS = ("none", "timed", "unit_power", "unit_power_centred", "unit_power_timed", "unit_variance")
+NORMALISATIONS = (
+    "none",
+    "timed",
+    "timed_compressed",
+    "unit_power",
+    "unit_power_centred",
+    "unit_power_timed",
+    "unit_variance",
+)
 
 
 @dataclass(frozen=True)

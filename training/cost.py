@@ -15,10 +15,13 @@ from .signals import FRAME
 BASELINE_BIT_OPERATIONS = 807_699_904  # VGG10 at 8 bits with its own zero weights discounted
 BASELINE_WEIGHT_BITS = 1_244_936
 
-# What normalise `timed` multiplies for a frame, in float32: in each of 61 segments 16 sums of four samples, both rails,
-# with a window, and six products of what that gives.
-TIMING_PRODUCTS = 61 * (16 * 2 + 6)
+# What timing a frame multiplies, in float32: in each of 61 segments 16 sums of four samples, both rails, with a window,
+# and six products of what that gives.
+_TIMING_PRODUCTS = 61 * (16 * 2 + 6)
 TIMING_WEIGHTS = 16
+# By kinds of `normalise` whose cost is told beside a network's. To compress a frame is to square all its values and to
+# divide them.
+PRODUCTS_BEFORE = {"timed": _TIMING_PRODUCTS, "timed_compressed": _TIMING_PRODUCTS + 2 * 2 * FRAME}
 FLOAT_BITS = 32
 
 
@@ -86,12 +89,12 @@ def cost(path: Path) -> dict:
     }
 
 
-def cost_with_timing(costs: dict) -> dict:
-    """The ``score`` of ``costs`` with the products and the window of normalise `timed`, at 32 bits, and what these are.
+def cost_with_timing(costs: dict, normalise: str) -> dict:
+    """The ``score`` of ``costs`` with what a kind of ``normalise`` in PRODUCTS_BEFORE multiplies, at 32 bits, and that.
 
     The rules of the challenge do not say what is done to frames before a network is paid for, and no entry had any.
     """
-    bit_operations, weight_bits = TIMING_PRODUCTS * FLOAT_BITS**2, TIMING_WEIGHTS * FLOAT_BITS
+    bit_operations, weight_bits = PRODUCTS_BEFORE[normalise] * FLOAT_BITS**2, TIMING_WEIGHTS * FLOAT_BITS
     score = _score(costs["bit_ops"] + bit_operations, costs["weight_bits"] + weight_bits)
     return {"bit_ops": bit_operations, "weight_bits": weight_bits, "score": round(score, 6)}
 

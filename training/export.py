@@ -21,7 +21,7 @@ from torch import nn
 from .batches import open_run_dataset, validation_frames
 from .calibration import fit_temperature
 from .config import TWIN, Run, run_from_mapping
-from .cost import cost, cost_with_timing
+from .cost import PRODUCTS_BEFORE, cost, cost_with_timing
 from .data import every_pair, normalise
 from .dataset import Part
 from .errors import TrainingError
@@ -172,8 +172,8 @@ def export(checkpoint: Path, out: Path) -> list[Path]:
         qcdq, qonnx, card = (Path(folder) / target.name for target in targets)
         export_qonnx(network, args=torch.zeros(1, 2, FRAME), export_path=str(qonnx))
         costs = cost(qonnx)
-        if run.normalise == "timed":
-            costs["with_timing"] = cost_with_timing(costs)
+        if run.normalise in PRODUCTS_BEFORE:
+            costs["with_timing"] = cost_with_timing(costs, run.normalise)
         rejection = rejection_of(network, run, temperature)
         metadata = {
             "amc.classes": json.dumps(list(run.classes)),

@@ -6,8 +6,10 @@ import numpy as np
 from .engine import load_engine
 from .gate import mean_power
 
-KINDS = ("none", "timed", "unit_power", "unit_power_centred", "unit_power_timed", "unit_variance")
+KINDS = ("none", "timed", "timed_compressed", "unit_power", "unit_power_centred", "unit_power_timed", "unit_variance")
 _UNSCALED = ("none", "timed")
+# Up to the knee a level stays; what is above it is divided by the ratio.
+COMPRESSION_KNEE, COMPRESSION_RATIO = 2, 5
 
 
 def prepare(frames: np.ndarray, power: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -20,18 +22,24 @@ def prepare(frames: np.ndarray, power: np.ndarray, kind: str) -> tuple[np.ndarra
     estimation", IEEE Trans. Information Theory 1972). For ``timed`` frames are moved in a circle by up to 7 samples, so
     that symbols of a linear modulation at 8 samples per symbol lie at the same places in each: where they are tells the
     product of both edges of the band (D. Godard, "Passband timing recovery in an all-digital modem receiver", IEEE
-    Trans. Communications 26(5), 1978). ``unit_power_timed`` is that to a fraction of a sample, by interpolation, and
-    divided by the root of the frame's mean power.
+    Trans. Communications 26(5), 1978). ``timed_compressed`` is ``timed``, and frames whose level, the root of their
+    mean power, is above 2 are divided so that a fifth of what is above stays: the loudest fit a range that need not
+    make the others coarse, and are still louder than others. ``unit_power_timed`` is ``timed`` to a fraction of a
+    sample, by interpolation, and divided by the root of the frame's mean power.
     Raises AmcError where any of that needs an engine that was not built.
     """
     if kind == "unit_power_centred":
         frames = load_engine().centred(frames)
-    if kind == "timed":
+    if kind in ("timed", "timed_compressed"):
         frames = load_engine().timed(frames)
     if kind == "unit_power_timed":
         frames = load_engine().interpolated(frames)
     if kind in _UNSCALED:
         return frames, np.ones(len(frames), np.float32)
+    if kind == "timed_compressed":
+        level = np.sqrt(power)
+        above = np.maximum(level - COMPRESSION_KNEE, 0)
+        return frames, level / (level - above + above / COMPRESSION_RATIO)
     if kind == "unit_variance":
         mean = frames.mean(axis=1)
         # A constant frame has no variance; the floor keeps the division finite, however weak the frame.

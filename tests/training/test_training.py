@@ -122,11 +122,14 @@ def test_timing_is_billed_at_32_bits():
     # 61 segments of 16 sums of four samples, 4 apart, each of two rails times a window, and six products of what that
     # gives; the window of 16 is what has to be stored.
     segments = len(range(0, 1024 // 4 - 16 + 1, 4))
-    billed = cost_with_timing({"bit_ops": BASELINE_BIT_OPERATIONS, "weight_bits": 0})
+    billed = cost_with_timing({"bit_ops": BASELINE_BIT_OPERATIONS, "weight_bits": 0}, "timed")
     assert billed["bit_ops"] == segments * (16 * 2 + 6) * 32 * 32 == 2_373_632
     assert billed["weight_bits"] == 16 * 32
     expected = 0.5 + 0.5 * billed["bit_ops"] / BASELINE_BIT_OPERATIONS + 0.5 * 16 * 32 / BASELINE_WEIGHT_BITS
     assert billed["score"] == pytest.approx(expected, abs=1e-6)
+    compressed = cost_with_timing({"bit_ops": 0, "weight_bits": 0}, "timed_compressed")
+    # The square of each of 2 x 1024 values, and what divides it.
+    assert compressed["bit_ops"] == billed["bit_ops"] + (2048 + 2048) * 32 * 32
 
 
 def test_a_residual_sum_is_one_of_integers_of_one_scale():

@@ -164,6 +164,17 @@ def test_a_frame_is_moved_in_a_circle_by_less_than_a_symbol(length, seed):
     assert any(np.array_equal(moved, np.roll(frame[0], -late)) for late in range(8 if length >= 64 else 1))
 
 
+@pytest.mark.parametrize(
+    ("level", "expected"), [(1e-6, 1e-6), (0.7, 0.7), (2.0, 2.0), (2.5, 2.1), (7.0, 3.0), (27.0, 7.0)]
+)
+def test_of_a_level_above_two_a_fifth_stays(level, expected):
+    rng = np.random.default_rng(2)
+    frame = (rng.normal(size=(1, 1024, 2)) @ [1, 1j]).astype(np.complex64)
+    frame *= np.float32(level / np.sqrt(np.mean(np.abs(frame) ** 2)))
+    rails = normalise(frame, "timed_compressed")
+    np.testing.assert_allclose(rails, normalise(frame, "timed") * (expected / level), rtol=1e-5)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
 def test_frames_that_have_no_symbols_keep_their_samples(bad):
     frame = np.full((1, 1024), bad, np.complex64)
