@@ -422,6 +422,31 @@ def features_only(content: dict, run: Run) -> dict:
     return content | kept
 
 
+def widened(content: dict, run: Run) -> dict:
+    """A checkpoint to begin ``run`` with: of a network with fewer filters one with all of the run's that says the same.
+
+    The new filters are random, and what reads them has weights of zero there, which training moves first (T. Chen,
+    I. Goodfellow, J. Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer", ICLR 2016).
+    Raises TrainingError for a pruned network, of which nothing says what is pruned of the new filters.
+    """
+    torch.manual_seed(run.seed)
+    fresh = build_network(run, Bits(**content["bits"]), images=True).state_dict()
+    wide = {}
+    for name, value in content["network"].items():
+        sizes = list(fresh[name].shape) if name in fresh else []
+        if len(sizes) != value.ndim or any(now < before for now, before in zip(sizes, value.shape, strict=True)):
+            return content  # which load_network refuses
+        if sizes != list(value.shape):
+            wide[name] = fresh[name]
+            if value.ndim > 1:
+                wide[name][: len(value), value.shape[1] :] = 0
+            wide[name][tuple(slice(size) for size in value.shape)] = value
+    if wide and content["masks"]:
+        name = content["run"]["name"]
+        raise TrainingError(f"the network of {name} is pruned, so it cannot be widened; start from one that is not.")
+    return content | {"network": content["network"] | wide}
+
+
 def release(checkpoint: Path, out: Path) -> Path:
     """Writes what other runs need to start from a checkpoint: all but the state of its optimiser."""
     content = read_checkpoint(checkpoint)
@@ -440,7 +465,9 @@ def train(run: Run, folder: Path, resume: bool = False) -> Path:
         raise TrainingError(f"the run {run.name} has no stages to train; prune it.")
     path = folder / "trained.pt"
     start = read_position(path, "stage") if resume else None
-    before = None if resume or run.start is None else features_only(trained_checkpoint(run.start, folder), run)
+    before = None
+    if run.start is not None and not resume:
+        before = widened(features_only(trained_checkpoint(run.start, folder), run), run)
     trainer = Trainer(run, folder)
     if start:
         trainer.take_over(start)

@@ -2,7 +2,7 @@
 """Which weights go, and how the policies lead the rounds."""
 
 import csv
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -13,9 +13,9 @@ from tests.helpers.tiny_runs import CONFIG, Killed, same
 from training.__main__ import main
 from training.errors import TrainingError
 from training.masks import masks_within_cost, smaller_masks
-from training.networks import Bits, prunable_weights
+from training.networks import NETWORKS, Bits, prunable_weights
 from training.prune import prune
-from training.train import Trainer, read_checkpoint, train
+from training.train import Trainer, build_network, read_checkpoint, train, widened
 
 
 @pytest.fixture(scope="module")
@@ -325,6 +325,22 @@ def test_a_run_is_pruned_as_it_says_or_not_at_all(run, tmp_path):
         prune(replace(run, pruning=None), tmp_path)
     with pytest.raises(TrainingError, match="the run tiny has no stages to train; prune it"):
         train(replace(run, stages=(), start="other"), tmp_path)
+
+
+@pytest.mark.parametrize("network", sorted(NETWORKS))
+def test_a_wider_network_begins_with_what_the_narrow_one_says(run, network):
+    narrow = replace(run, network=network, network_options={"filters": 4})
+    wide = replace(narrow, network_options={"filters": 7})
+    before = build_network(narrow, Bits(), images=True).eval()
+    content = {"run": asdict(narrow), "bits": asdict(Bits()), "masks": {}, "network": before.state_dict()}
+    after = build_network(wide, Bits(), images=True).eval()
+    after.load_state_dict(widened(content, wide)["network"])
+    frames = torch.randn(20, 2, 1024, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(after(frames), before(frames), rtol=1e-4, atol=1e-5)
+    after(frames).square().sum().backward()
+    assert any(((weight == 0) & (weight.grad != 0)).any() for weight in prunable_weights(after).values())
+    with pytest.raises(TrainingError, match="the network of tiny is pruned, so it cannot be widened"):
+        widened(content | {"masks": {"features.0": torch.ones(1)}}, wide)
 
 
 def test_a_start_of_another_network(run, trained):
