@@ -407,6 +407,20 @@ void SumRow32(const uint8_t* codes, const Tap* taps, size_t count, size_t length
     SumRowOf(codes, taps, count, length, sums);
 }
 
+int32_t SumOfCodesHere(const uint8_t* codes, size_t length) {
+    size_t t = 0;
+    int32_t total = 0;
+#if HWY_TARGET != HWY_SCALAR
+    const hn::ScalableTag<uint8_t> d;
+    const hn::Repartition<uint64_t, decltype(d)> d64;
+    auto sums = hn::Zero(d64);
+    for (; t + hn::Lanes(d) <= length; t += hn::Lanes(d)) sums = hn::Add(sums, hn::SumsOf8(hn::LoadU(d, codes + t)));
+    total = static_cast<int32_t>(hn::GetLane(hn::SumOfLanes(d64, sums)));
+#endif
+    for (; t < length; ++t) total += codes[t];
+    return total;
+}
+
 void CountedRow16(const uint8_t* codes, const Tap* taps, size_t count, size_t length, size_t pool,
                   const int16_t* limits, size_t levels, int16_t* sums, uint8_t* made) {
     CountedRow(codes, taps, count, length, pool, limits, levels, sums, made);
@@ -538,6 +552,7 @@ HWY_AFTER_NAMESPACE();
 namespace amc {
 
 HWY_EXPORT(SumRow32);
+HWY_EXPORT(SumOfCodesHere);
 HWY_EXPORT(CountedRow16);
 HWY_EXPORT(CountedRow32);
 HWY_EXPORT(RoundedRow);
@@ -552,6 +567,8 @@ HWY_EXPORT(RunLoadsHere);
 void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, int32_t* sums) {
     HWY_DYNAMIC_DISPATCH(SumRow32)(codes, taps.data(), taps.size(), length, sums);
 }
+
+int32_t SumOfCodes(const uint8_t* codes, size_t length) { return HWY_DYNAMIC_DISPATCH(SumOfCodesHere)(codes, length); }
 
 void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool,
              const std::vector<int16_t>& limits, int16_t* sums, uint8_t* made) {

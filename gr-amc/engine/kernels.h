@@ -49,6 +49,9 @@ constexpr size_t kSlack = 1024;
 // sums[t] = sum over taps of weight * codes[offset + t], t < length.
 void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, int32_t* sums);
 
+// The sum of codes[t], t < length, which must not leave 31 bits. Reads nothing behind.
+int32_t SumOfCodes(const uint8_t* codes, size_t length);
+
 // made[t] = how many of the limits the largest of those sums pool * t ... pool * t + pool - 1 exceeds. The sums have
 // the type of the limits, which nothing may overflow; "sums" is room for them.
 void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool,

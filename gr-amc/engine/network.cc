@@ -52,6 +52,17 @@ std::vector<T> Limits(const int32_t* thresholds, size_t count) {
     return limits;
 }
 
+// Whether each output is a multiple of the sum of one channel's codes, as an average is. The kernel is as long as they are.
+bool IsSumOfRows(const Convolution& layer, const Tensor& input) {
+    if (input.length == 1 || layer.groups != input.channels || layer.outputs != input.channels) return false;
+    for (size_t o = 0; o < layer.outputs; ++o) {
+        const int16_t* weights = &layer.weights[o * input.length];
+        const auto same = [&](int16_t weight) { return weight == *weights && weight != 0; };
+        if (!std::all_of(weights, weights + input.length, same)) return false;
+    }
+    return true;
+}
+
 // Whether the layer is faster with sums of four products. Measured: such a sum takes about as long as two products of 16
 // bits; those of 32 bits are slower than either.
 bool PaysInQuads(const Convolution& layer, size_t inputs, bool wide) {
@@ -184,8 +195,14 @@ void Network::Add(const Convolution& layer) {
     Layer made;
     made.wide = reach >= std::numeric_limits<int16_t>::max();
     // Nothing but padding could move such a kernel.
-    made.linear = layer.kernel == input.length && padded == input.length;
-    Require(made.linear || linear_from_ == layers_.size(), "a convolution follows a linear layer");
+    const bool whole = layer.kernel == input.length && padded == input.length;
+    const bool in_order = linear_from_ == layers_.size();
+    if (whole && in_order && IsSumOfRows(layer, input)) {
+        AddSumOfRows(layer, output, made.wide);
+        return;
+    }
+    made.linear = whole;
+    Require(made.linear || in_order, "a convolution follows a linear layer");
     Require(!made.linear || layer.source + 1 == tensors_.size(), "a linear layer reads another tensor than the last one");
     made.sums = sums;
     made.pool = layer.pool;
@@ -242,6 +259,24 @@ void Network::Add(const Convolution& layer) {
         made.sources = {Place(rows)};
         linear_from_ = layers_.size() + 1;
     }
+    layers_.push_back(std::move(made));
+    tensors_.push_back(output);
+    readers_.emplace_back();
+}
+
+// Of a convolution whose sums are those of whole rows. To lay their codes into columns takes longer than to add them.
+void Network::AddSumOfRows(const Convolution& layer, const Tensor& output, bool wide) {
+    const size_t length = tensors_[layer.source].length;
+    const auto levels = static_cast<size_t>(layer.largest);
+    Layer made;
+    made.wide = wide;
+    made.sums = 1;
+    for (size_t o = 0; o < layer.outputs; ++o) {
+        made.row_weights.push_back(layer.weights[o * length]);
+        made.limits32.push_back(Limits<int32_t>(&layer.thresholds[o * levels], levels));
+    }
+    made.sources = {Place({layer.source, 1, 0, RoundUp(length + kQuadOverrun, 64), 1})};
+    linear_from_ = layers_.size() + 1;
     layers_.push_back(std::move(made));
     tensors_.push_back(output);
     readers_.emplace_back();
@@ -395,6 +430,18 @@ void Network::MakeFour(const Frames& frame, size_t number, size_t channel, size_
         return;
     }
     const uint8_t* codes = layer ? scratch.tensors[layer->sources[0]].data() : nullptr;
+    if (layer && !layer->row_weights.empty()) {
+        const Rows& rows = rows_[layer->sources[0]];
+        for (size_t c = 0; c < count; ++c) {
+            const int32_t sum = SumOfCodes(codes + rows.Begin(channel + c), tensors_[rows.tensor].length);
+            const int32_t product = sum * layer->row_weights[channel + c];
+            const auto& limits = layer->limits32[channel + c];
+            // Few, and without branches: a search would guess wrong at each step.
+            const auto exceeded = std::count_if(limits.begin(), limits.end(), [=](int32_t limit) { return limit < product; });
+            scratch.four[c][0] = static_cast<uint8_t>(exceeded);
+        }
+        return;
+    }
     if (layer && layer->quad_kernel) {
         layer->quad_kernel(codes, &layer->quads[channel], count, layer->sums, layer->pool, place);
         return;

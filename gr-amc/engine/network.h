@@ -38,7 +38,7 @@ struct Frames {
     }
 };
 
-// What a convolution is given; a linear layer is one with a kernel as long as its input.
+// What a convolution is given; a linear layer is one with a kernel as long as its input, unless it adds whole rows.
 struct Convolution {
     size_t source;                 // number of the tensor that it reads
     std::vector<int16_t> weights;  // outputs x (inputs / groups) x kernel
@@ -139,6 +139,7 @@ class Network {
         QuadKernel quad_kernel = nullptr;  // in place of all these
         std::vector<QuadOutput> quads;
         std::optional<Addition> addition;  // or in place of these
+        std::vector<int32_t> row_weights;  // or of a sum of rows, for each output, which limits32 belong to
         std::vector<size_t> sources;       // in rows_; of a linear layer none
         bool makes_quads = false;
         bool wide = false;
@@ -150,6 +151,7 @@ class Network {
     struct Scratch;
 
     size_t Place(const Rows& rows);
+    void AddSumOfRows(const Convolution& layer, const Tensor& output, bool wide);
     std::function<void()> Work(const Frames& frames, size_t count, float* logits, size_t threads) const;
     void RunBlock(const Frames& frames, size_t count, float* logits, Scratch& scratch) const;
     // Of the first one of the frames.

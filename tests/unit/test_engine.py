@@ -106,6 +106,37 @@ def test_codes_of_uneven_steps_are_those_counted(weight, spacing, seed, largest)
     same_as_defined(network, np.arange(256, dtype=np.float32).reshape(1, 1, 256))
 
 
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 64, 100, 1000])
+@pytest.mark.parametrize("weights", [(1, 1, 1), (-3, 2, 100), (1, 0, -1)])
+def test_averages_over_rows_are_those_defined(length, weights):
+    """After a layer of one tap a channel, which makes whatever rows the instruction set has."""
+    rng = np.random.default_rng(length)
+    first = Layer(
+        Tensor(3, length, 15, 0),
+        rng.integers(-7, 8, (3, 3, 1)).astype(np.int16),
+        stride=1,
+        padding=(0, 0),
+        groups=1,
+        pool=1,
+        thresholds=np.sort(rng.integers(-100, 500, (3, 15)), axis=1).astype(np.int32),
+        source=0,
+    )
+    reach = 15 * length * np.abs(weights)[:, None]
+    average = Layer(
+        Tensor(3, 1, 7, 0),
+        np.repeat(np.array(weights, np.int16)[:, None, None], length, axis=2),
+        stride=1,
+        padding=(0, 0),
+        groups=3,
+        pool=1,
+        thresholds=np.sort(rng.integers(-reach, reach + 1, (3, 7)), axis=1).astype(np.int32),
+        source=1,
+    )
+    logits = Logits(np.eye(3, dtype=np.int16), np.zeros(3, np.int32), *np.ones((2, 3), np.float32))
+    network = IntegerNetwork(Input(Tensor(3, length, 31, 0), 1.0, 0, 31), (first, average), logits)
+    same_as_defined(network, rng.integers(0, 32, (40, 3, length)).astype(np.float32))
+
+
 def residual(thresholds, shifts=(0, 0), largest=255, first=0, second=1):
     """A layer that swaps two channels, and the sum with the channels before; frames that hold every pair of codes
     0..``largest``, or 4096 of them.
@@ -413,7 +444,16 @@ def test_sums_that_do_not_fit_are_refused(place, changes, part):
 
 def test_a_linear_layer_reads_the_last_tensor():
     network = one_layer([[1]], [[1]], length=4)
-    linear = Layer(Tensor(1, 1, 1, 0), np.ones((1, 1, 4), np.int16), 1, (0, 0), 1, 1, np.ones((1, 1), np.int32), 0)
+    linear = Layer(
+        Tensor(1, 1, 1, 0),
+        np.arange(1, 5, dtype=np.int16).reshape(1, 1, 4),
+        1,
+        (0, 0),
+        1,
+        1,
+        np.ones((1, 1), np.int32),
+        0,
+    )
     with pytest.raises(AmcError, match="a linear layer reads another tensor than the last one"):
         build(replace(network, layers=(*network.layers, linear)))
 
