@@ -272,8 +272,13 @@ void Network::AddSumOfRows(const Convolution& layer, const Tensor& output, bool 
     made.wide = wide;
     made.sums = 1;
     for (size_t o = 0; o < layer.outputs; ++o) {
-        made.row_weights.push_back(layer.weights[o * length]);
-        made.limits32.push_back(Limits<int32_t>(&layer.thresholds[o * levels], levels));
+        const int32_t weight = layer.weights[o * length];
+        const int32_t farthest = weight * static_cast<int32_t>(length) * tensors_[layer.source].largest;
+        auto limits = Limits<int32_t>(&layer.thresholds[o * levels], levels);
+        made.row_weights.push_back(weight);
+        made.row_roundings.push_back(FindWideRounding(limits, std::min(farthest, 0), std::max(farthest, 0)));
+        limits.push_back(std::numeric_limits<int32_t>::max());
+        made.limits32.push_back(std::move(limits));
     }
     made.sources = {Place({layer.source, 1, 0, RoundUp(length + kQuadOverrun, 64), 1})};
     linear_from_ = layers_.size() + 1;
@@ -343,6 +348,15 @@ void Network::Finish(const Logits& logits) {
 
 namespace {
 
+// How many of the limits a sum exceeds, behind which stands one that no sum does.
+int32_t CodeOf(int32_t sum, const std::optional<WideRounding>& rounding, const std::vector<int32_t>& limits) {
+    if (!rounding) return static_cast<int32_t>(std::lower_bound(limits.begin(), limits.end(), sum) - limits.begin());
+    const auto clipped = static_cast<uint32_t>(std::clamp(sum, rounding->low, rounding->high));
+    const uint32_t line = clipped * static_cast<uint32_t>(rounding->factor) + static_cast<uint32_t>(rounding->offset);
+    const int32_t code = static_cast<int32_t>(line) >> rounding->shift;
+    return rounding->exact ? code : code + (sum > limits[static_cast<size_t>(code)]);
+}
+
 // The usual stride: of a step that it knows, the compiler takes many codes at a time.
 void TakeEverySecond(const uint8_t* __restrict__ codes, size_t count, uint8_t* __restrict__ target) {
     for (size_t i = 0; i < count; ++i) target[i] = codes[2 * i];
@@ -388,8 +402,10 @@ size_t Network::Rounded(size_t number) const {
     if (layer.addition) return layer.addition->rounding ? tensors_[number].channels : 0;
     const auto& ours = layer.roundings;
     const auto& quads = layer.quads;
+    const auto& rows = layer.row_roundings;
     return std::count_if(ours.begin(), ours.end(), [](const auto& rounding) { return rounding.has_value(); }) +
-           std::count_if(quads.begin(), quads.end(), [](const auto& output) { return output.rounding.has_value(); });
+           std::count_if(quads.begin(), quads.end(), [](const auto& output) { return output.rounding.has_value(); }) +
+           std::count_if(rows.begin(), rows.end(), [](const auto& rounding) { return rounding.has_value(); });
 }
 
 // Four channels of a tensor side by side, from its first code on.
@@ -434,11 +450,8 @@ void Network::MakeFour(const Frames& frame, size_t number, size_t channel, size_
         const Rows& rows = rows_[layer->sources[0]];
         for (size_t c = 0; c < count; ++c) {
             const int32_t sum = SumOfCodes(codes + rows.Begin(channel + c), tensors_[rows.tensor].length);
-            const int32_t product = sum * layer->row_weights[channel + c];
-            const auto& limits = layer->limits32[channel + c];
-            // Few, and without branches: a search would guess wrong at each step.
-            const auto exceeded = std::count_if(limits.begin(), limits.end(), [=](int32_t limit) { return limit < product; });
-            scratch.four[c][0] = static_cast<uint8_t>(exceeded);
+            scratch.four[c][0] = static_cast<uint8_t>(CodeOf(sum * layer->row_weights[channel + c],
+                                                             layer->row_roundings[channel + c], layer->limits32[channel + c]));
         }
         return;
     }

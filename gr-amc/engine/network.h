@@ -140,6 +140,7 @@ class Network {
         std::vector<QuadOutput> quads;
         std::optional<Addition> addition;  // or in place of these
         std::vector<int32_t> row_weights;  // or of a sum of rows, for each output, which limits32 belong to
+        std::vector<std::optional<WideRounding>> row_roundings;  // where one does what counting those does
         std::vector<size_t> sources;       // in rows_; of a linear layer none
         bool makes_quads = false;
         bool wide = false;

@@ -108,7 +108,8 @@ def test_codes_of_uneven_steps_are_those_counted(weight, spacing, seed, largest)
 
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 64, 100, 1000])
 @pytest.mark.parametrize("weights", [(1, 1, 1), (-3, 2, 100), (1, 0, -1)])
-def test_averages_over_rows_are_those_defined(length, weights):
+@pytest.mark.parametrize("steps", ["even", "uneven"])
+def test_averages_over_rows_are_those_defined(length, weights, steps):
     """After a layer of one tap a channel, which makes whatever rows the instruction set has."""
     rng = np.random.default_rng(length)
     first = Layer(
@@ -122,14 +123,16 @@ def test_averages_over_rows_are_those_defined(length, weights):
         source=0,
     )
     reach = 15 * length * np.abs(weights)[:, None]
+    even = reach * np.linspace(-1, 1, 200)
+    thresholds = even if steps == "even" else np.sort(rng.integers(-reach, reach + 1, (3, 200)), axis=1)
     average = Layer(
-        Tensor(3, 1, 7, 0),
+        Tensor(3, 1, 200, 0),
         np.repeat(np.array(weights, np.int16)[:, None, None], length, axis=2),
         stride=1,
         padding=(0, 0),
         groups=3,
         pool=1,
-        thresholds=np.sort(rng.integers(-reach, reach + 1, (3, 7)), axis=1).astype(np.int32),
+        thresholds=thresholds.astype(np.int32),
         source=1,
     )
     logits = Logits(np.eye(3, dtype=np.int16), np.zeros(3, np.int32), *np.ones((2, 3), np.float32))
