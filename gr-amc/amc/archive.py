@@ -305,6 +305,10 @@ def _interrupts_blocked() -> Iterator[None]:
 
 def _serve(connection: Connection, work: Work) -> None:
     """Does the jobs that come until it is told to end, or its parent has ended."""
+    # An exception that comes while this is being loaded would abort the process. Until then a signal ends it at once:
+    # nothing is written yet.
+    with suppress(ImportError):
+        import onnx  # noqa: F401
     # An exception, so that a result that is half written is taken away.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
