@@ -95,19 +95,17 @@ HWY_INLINE size_t PoolRow(T* sums, size_t length, size_t pool) {
 }
 
 template <typename T>
-HWY_INLINE void CountedRow(const uint8_t* codes, const Tap* taps, size_t count, size_t length, size_t pool,
-                           const T* limits, size_t levels, T* sums, uint8_t* made) {
+HWY_INLINE void CountedRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool,
+                           const std::vector<T>& limits, T* sums, uint8_t* made) {
     const hn::ScalableTag<T> d;
     const hn::Rebind<uint8_t, decltype(d)> d8;
-    SumRowOf(codes, taps, count, length, sums);
+    SumRowOf(codes, taps.data(), taps.size(), length, sums);
     const size_t pooled = PoolRow(sums, length, pool);
     for (size_t t = 0; t < pooled; t += hn::Lanes(d)) {
         const auto sum = hn::LoadU(d, sums + t);
         auto code = hn::Zero(d);
         // A comparison that holds is -1 in every bit.
-        for (size_t k = 0; k < levels; ++k) {
-            code = hn::Sub(code, hn::VecFromMask(d, hn::Gt(sum, hn::Set(d, limits[k]))));
-        }
+        for (const T limit : limits) code = hn::Sub(code, hn::VecFromMask(d, hn::Gt(sum, hn::Set(d, limit))));
         hn::StoreU(hn::DemoteTo(d8, code), d8, made + t);
     }
 }
@@ -244,10 +242,10 @@ HWY_INLINE void RoundPooledBlocks(V16 low, V16 high, const RoundingVectors& roun
 }
 
 template <size_t kVectors>
-HWY_INLINE void PairTile(const uint8_t* codes, const PairTap* taps, size_t count, size_t pool,
-                         const RoundingVectors& round, uint8_t* HWY_RESTRICT made) {
+HWY_INLINE void PairTile(const uint8_t* codes, const std::vector<PairTap>& taps, size_t pool, const RoundingVectors& round,
+                         uint8_t* HWY_RESTRICT made) {
     V16 low[kVectors], high[kVectors];
-    SumPairs<kVectors>(codes, taps, count, low, high);
+    SumPairs<kVectors>(codes, taps.data(), taps.size(), low, high);
     const size_t lanes = hn::Lanes(D8());
     for (size_t v = 0; v < kVectors; ++v) {
         if (pool == 2) {
@@ -259,18 +257,22 @@ HWY_INLINE void PairTile(const uint8_t* codes, const PairTap* taps, size_t count
 }
 #endif
 
-void RoundedRow(const uint8_t* codes, const Tap* taps, size_t count, const PairTap* pairs, size_t pair_count,
-                size_t length, size_t pool, const Rounding& rounding, int16_t* sums, uint8_t* made) {
+HWY_INLINE void RoundedRow(const uint8_t* codes, const std::vector<Tap>& taps, const std::vector<PairTap>& pairs, size_t length,
+                           size_t pool, const Rounding& rounding, int16_t* sums, uint8_t* made) {
     const hn::ScalableTag<int16_t> d;
     const hn::Rebind<uint8_t, decltype(d)> d8;
     const RoundingVectors round(rounding);
 #if AMC_HAS_PAIRS
     // In a row of half a vector's codes half of the work would be for nothing.
-    if (pair_count != 0 && pool <= 2 && length > hn::Lanes(d)) {
+    if (!pairs.empty() && pool <= 2 && length > hn::Lanes(d)) {
         const size_t lanes = hn::Lanes(D8());
         size_t t = 0;
-        for (; t + lanes < length; t += 2 * lanes) PairTile<2>(codes + t, pairs, pair_count, pool, round, made + t / pool);
-        if (t < length) PairTile<1>(codes + t, pairs, pair_count, pool, round, made + t / pool);
+        for (; t + 2 * lanes < length; t += 4 * lanes) PairTile<4>(codes + t, pairs, pool, round, made + t / pool);
+        if (t + lanes < length) {
+            PairTile<2>(codes + t, pairs, pool, round, made + t / pool);
+        } else if (t < length) {
+            PairTile<1>(codes + t, pairs, pool, round, made + t / pool);
+        }
         return;
     }
 #endif
@@ -279,14 +281,14 @@ void RoundedRow(const uint8_t* codes, const Tap* taps, size_t count, const PairT
         ForTiles<int16_t>(length, [&](auto vectors, size_t t) HWY_ATTR {
             constexpr size_t kVectors = decltype(vectors)::value;
             hn::Vec<decltype(d)> s0, s1, s2, s3;
-            SumTile<kVectors, int16_t>(codes + t, taps, count, s0, s1, s2, s3);
+            SumTile<kVectors, int16_t>(codes + t, taps.data(), taps.size(), s0, s1, s2, s3);
             RoundPairs(s0, s1, round, made + t / 2);
             if (kVectors > 2) RoundPairs(s2, s3, round, made + t / 2 + hn::Lanes(d));
         });
         return;
     }
 #endif
-    SumRowOf(codes, taps, count, length, sums);
+    SumRowOf(codes, taps.data(), taps.size(), length, sums);
     const size_t pooled = PoolRow(sums, length, pool);
     for (size_t t = 0; t < pooled; t += hn::Lanes(d)) {
         hn::StoreU(hn::DemoteTo(d8, round(hn::LoadU(d, sums + t))), d8, made + t);
@@ -387,20 +389,46 @@ QuadKernel QuadKernelHere() {
     return nullptr;
 }
 
-void InterleaveRowsOf(const uint8_t* first, const uint8_t* second, const uint8_t* third, const uint8_t* fourth,
-                      size_t length, uint8_t* made) {
+void InterleaveRowsOf(const uint8_t* const rows[4], size_t length, uint8_t* quads) {
 #if HWY_TARGET == HWY_SCALAR
     for (size_t t = 0; t < length; ++t) {
-        const uint8_t quad[4] = {first[t], second[t], third[t], fourth[t]};
-        hwy::CopyBytes<4>(quad, made + 4 * t);
+        for (size_t r = 0; r < 4; ++r) quads[4 * t + r] = rows[r][t];
     }
 #else
     const hn::ScalableTag<uint8_t> d;
     for (size_t t = 0; t < length; t += hn::Lanes(d)) {
-        hn::StoreInterleaved4(hn::LoadU(d, first + t), hn::LoadU(d, second + t), hn::LoadU(d, third + t),
-                              hn::LoadU(d, fourth + t), d, made + 4 * t);
+        hn::StoreInterleaved4(hn::LoadU(d, rows[0] + t), hn::LoadU(d, rows[1] + t), hn::LoadU(d, rows[2] + t),
+                              hn::LoadU(d, rows[3] + t), d, quads + 4 * t);
     }
 #endif
+}
+
+void SeparateRowsOf(const uint8_t* quads, size_t length, uint8_t* const rows[4]) {
+#if HWY_TARGET == HWY_SCALAR
+    for (size_t t = 0; t < length; ++t) {
+        for (size_t r = 0; r < 4; ++r) rows[r][t] = quads[4 * t + r];
+    }
+#else
+    const hn::ScalableTag<uint8_t> d;
+    for (size_t t = 0; t < length; t += hn::Lanes(d)) {
+        hn::Vec<decltype(d)> first, second, third, fourth;
+        hn::LoadInterleaved4(d, quads + 4 * t, first, second, third, fourth);
+        hn::StoreU(first, d, rows[0] + t);
+        hn::StoreU(second, d, rows[1] + t);
+        hn::StoreU(third, d, rows[2] + t);
+        hn::StoreU(fourth, d, rows[3] + t);
+    }
+#endif
+}
+
+void SplitRowOf(const uint8_t* codes, size_t length, uint8_t* even, uint8_t* odd) {
+    const hn::ScalableTag<uint8_t> d;
+    for (size_t t = 0; t < length; t += hn::Lanes(d)) {
+        hn::Vec<decltype(d)> first, second;
+        hn::LoadInterleaved2(d, codes + 2 * t, first, second);
+        hn::StoreU(first, d, even + t);
+        hn::StoreU(second, d, odd + t);
+    }
 }
 
 void SumRow32(const uint8_t* codes, const Tap* taps, size_t count, size_t length, int32_t* sums) {
@@ -421,14 +449,18 @@ int32_t SumOfCodesHere(const uint8_t* codes, size_t length) {
     return total;
 }
 
-void CountedRow16(const uint8_t* codes, const Tap* taps, size_t count, size_t length, size_t pool,
-                  const int16_t* limits, size_t levels, int16_t* sums, uint8_t* made) {
-    CountedRow(codes, taps, count, length, pool, limits, levels, sums, made);
-}
-
-void CountedRow32(const uint8_t* codes, const Tap* taps, size_t count, size_t length, size_t pool,
-                  const int32_t* limits, size_t levels, int32_t* sums, uint8_t* made) {
-    CountedRow(codes, taps, count, length, pool, limits, levels, sums, made);
+void RowsOf(const uint8_t* codes, const RowOutput* outputs, size_t count, size_t length, size_t pool, int16_t* sums16,
+            int32_t* sums32, uint8_t* made, size_t step) {
+    for (size_t o = 0; o < count; ++o) {
+        const RowOutput& output = outputs[o];
+        if (!output.limits32.empty()) {
+            CountedRow(codes, output.taps, length, pool, output.limits32, sums32, made + step * o);
+        } else if (output.rounding) {
+            RoundedRow(codes, output.taps, output.pairs, length, pool, *output.rounding, sums16, made + step * o);
+        } else {
+            CountedRow(codes, output.taps, length, pool, output.limits16, sums16, made + step * o);
+        }
+    }
 }
 
 template <class V>
@@ -553,11 +585,11 @@ namespace amc {
 
 HWY_EXPORT(SumRow32);
 HWY_EXPORT(SumOfCodesHere);
-HWY_EXPORT(CountedRow16);
-HWY_EXPORT(CountedRow32);
-HWY_EXPORT(RoundedRow);
+HWY_EXPORT(RowsOf);
 HWY_EXPORT(QuadKernelHere);
 HWY_EXPORT(InterleaveRowsOf);
+HWY_EXPORT(SeparateRowsOf);
+HWY_EXPORT(SplitRowOf);
 HWY_EXPORT(QuantiseRowOf);
 HWY_EXPORT(QuantisePairsOf);
 HWY_EXPORT(RunProductsHere);
@@ -570,22 +602,9 @@ void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, i
 
 int32_t SumOfCodes(const uint8_t* codes, size_t length) { return HWY_DYNAMIC_DISPATCH(SumOfCodesHere)(codes, length); }
 
-void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool,
-             const std::vector<int16_t>& limits, int16_t* sums, uint8_t* made) {
-    HWY_DYNAMIC_DISPATCH(CountedRow16)
-    (codes, taps.data(), taps.size(), length, pool, limits.data(), limits.size(), sums, made);
-}
-
-void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool,
-             const std::vector<int32_t>& limits, int32_t* sums, uint8_t* made) {
-    HWY_DYNAMIC_DISPATCH(CountedRow32)
-    (codes, taps.data(), taps.size(), length, pool, limits.data(), limits.size(), sums, made);
-}
-
-void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, const std::vector<PairTap>& pairs, size_t length,
-             size_t pool, const Rounding& rounding, int16_t* sums, uint8_t* made) {
-    HWY_DYNAMIC_DISPATCH(RoundedRow)
-    (codes, taps.data(), taps.size(), pairs.data(), pairs.size(), length, pool, rounding, sums, made);
+void MakeRows(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, int16_t* sums16,
+              int32_t* sums32, uint8_t* made, size_t step) {
+    HWY_DYNAMIC_DISPATCH(RowsOf)(codes, outputs.data(), outputs.size(), length, pool, sums16, sums32, made, step);
 }
 
 std::vector<PairTap> InPairs(const std::vector<Tap>& taps) {
@@ -603,8 +622,16 @@ std::vector<PairTap> InPairs(const std::vector<Tap>& taps) {
 
 QuadKernel QuadKernelInUse() { return HWY_DYNAMIC_DISPATCH(QuadKernelHere)(); }
 
-void InterleaveRows(const uint8_t* const rows[4], size_t length, uint8_t* made) {
-    HWY_DYNAMIC_DISPATCH(InterleaveRowsOf)(rows[0], rows[1], rows[2], rows[3], length, made);
+void InterleaveRows(const uint8_t* const rows[4], size_t length, uint8_t* quads) {
+    HWY_DYNAMIC_DISPATCH(InterleaveRowsOf)(rows, length, quads);
+}
+
+void SeparateRows(const uint8_t* quads, size_t length, uint8_t* const rows[4]) {
+    HWY_DYNAMIC_DISPATCH(SeparateRowsOf)(quads, length, rows);
+}
+
+void SplitRow(const uint8_t* codes, size_t length, uint8_t* even, uint8_t* odd) {
+    HWY_DYNAMIC_DISPATCH(SplitRowOf)(codes, length, even, odd);
 }
 
 void QuantiseRow(const float* values, size_t length, float scale, int low, int high, uint8_t* codes) {

@@ -29,6 +29,15 @@ struct PairTap {
 // The taps two by two; nothing where a weight does not fit a byte.
 std::vector<PairTap> InPairs(const std::vector<Tap>& taps);
 
+// An output whose products are added one by one, in sums of 32 bits where "limits32" are given.
+struct RowOutput {
+    std::vector<Tap> taps;
+    std::vector<PairTap> pairs;  // the same two by two, or nothing
+    std::optional<Rounding> rounding;  // where one does what counting limits16 does
+    std::vector<int16_t> limits16;
+    std::vector<int32_t> limits32;
+};
+
 // Four weights, of which one at least is not zero, for the four codes of each place from "offset" bytes on.
 struct QuadTap {
     int32_t offset;
@@ -52,19 +61,15 @@ void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, i
 // The sum of codes[t], t < length, which must not leave 31 bits. Reads nothing behind.
 int32_t SumOfCodes(const uint8_t* codes, size_t length);
 
-// made[t] = how many of the limits the largest of those sums pool * t ... pool * t + pool - 1 exceeds. The sums have
-// the type of the limits, which nothing may overflow; "sums" is room for them.
-void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool,
-             const std::vector<int16_t>& limits, int16_t* sums, uint8_t* made);
-void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool,
-             const std::vector<int32_t>& limits, int32_t* sums, uint8_t* made);
+// made[step * o + t] = how many of the limits of output o the largest of the sums pool * t ... pool * t + pool - 1 of its
+// products exceeds, t < length / pool. No sum may overflow its type. "sums16" and "sums32" are room for a row of them.
+// Writes up to kRowOverrun codes behind each row, before the next one is written.
+void MakeRows(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, int16_t* sums16,
+              int32_t* sums32, uint8_t* made, size_t step);
+constexpr size_t kRowOverrun = 128;
 
-// The same in fixed point. "pairs" are the taps two by two, or nothing.
-void MakeRow(const uint8_t* codes, const std::vector<Tap>& taps, const std::vector<PairTap>& pairs, size_t length,
-             size_t pool, const Rounding& rounding, int16_t* sums, uint8_t* made);
-
-// Codes of up to four outputs side by side, as the next layer's taps take them: made[4 * t + o] is what MakeRow gives for
-// output o. The pool is 1 or 2. Writes up to kQuadOverrun places behind the last one. Reads as far behind as MakeRow.
+// Codes of up to four outputs side by side, as the next layer's taps take them: made[4 * t + o] is what MakeRows gives for
+// output o. The pool is 1 or 2. Writes up to kQuadOverrun places behind the last one. Reads as far behind as MakeRows.
 using QuadKernel = void (*)(const uint8_t* codes, const QuadOutput* outputs, size_t count, size_t length, size_t pool,
                             uint8_t* made);
 constexpr size_t kQuadOverrun = 16;
@@ -73,8 +78,12 @@ constexpr size_t kQuadOverrun = 16;
 // would be slow.
 QuadKernel QuadKernelInUse();
 
-// made[4 * t + r] = row r at t, t < length; reads and writes up to kSlack codes behind.
-void InterleaveRows(const uint8_t* const rows[4], size_t length, uint8_t* made);
+// quads[4 * t + r] = rows[r][t], t < length, and the other way round. Both read and write up to kRowOverrun places behind.
+void InterleaveRows(const uint8_t* const rows[4], size_t length, uint8_t* quads);
+void SeparateRows(const uint8_t* quads, size_t length, uint8_t* const rows[4]);
+
+// even[t] = codes[2 * t], odd[t] = codes[2 * t + 1], t < length. Reads and writes up to kRowOverrun places behind.
+void SplitRow(const uint8_t* codes, size_t length, uint8_t* even, uint8_t* odd);
 
 // codes[t] = clip(round-half-even(values[t] / scale), low, high) - low; what is no number becomes 0.
 void QuantiseRow(const float* values, size_t length, float scale, int low, int high, uint8_t* codes);

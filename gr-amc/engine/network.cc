@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 
@@ -14,6 +15,13 @@ namespace {
 
 // Linear layers take so many frames side by side, as a convolution takes the samples of one.
 constexpr size_t kBlock = 32;
+// Convolutions take so many frames one behind the other where a row of one frame is too short to be worth its beginning.
+constexpr size_t kSideBySide = 8;
+constexpr size_t kLongRow = 256;
+// So many sums of every output are made before the next ones, so that the codes which they read stay in the first cache.
+constexpr size_t kTile = 256;
+// Codes of frames that lie one behind the other, and codes of the first tensor for one of the last.
+constexpr size_t kLargestSideBySide = size_t{1} << 22, kLargestStep = 4096;
 constexpr size_t kLargestSize = size_t{1} << 24;
 constexpr int64_t kLargestSum = int64_t{1} << 30;
 
@@ -92,37 +100,42 @@ bool PaysInQuads(const Convolution& layer, size_t inputs, bool wide) {
 
 // Working memory of one thread.
 struct Network::Scratch {
-    // Has room for the columns of the tensors from number "first" on.
-    Scratch(const Network& network, size_t first) : tensors(network.empty_) {
-        size_t longest = kBlock, features = 1;
-        for (const auto& layer : network.layers_) longest = std::max(longest, layer.sums);
-        for (size_t n = 0; n < network.tensors_.size(); ++n) {
-            const Tensor& tensor = network.tensors_[n];
-            longest = std::max(longest, tensor.length);
-            if (n >= first) features = std::max(features, tensor.channels * tensor.length);
-        }
+    explicit Scratch(const Network& network) : tensors(network.empty_) {
+        size_t longest = std::max(kBlock, kTile), features = 1;
+        for (const auto& layer : network.layers_) longest = std::max(longest, layer.given.pool);
         sums16.resize(longest + kSlack);
         sums32.resize(longest + kSlack);
+        size_t most_phases = 0;
+        longest = 0;
+        for (size_t n = 0; n < network.pitches_.size(); ++n) longest = std::max(longest, network.Slots(n) * network.pitches_[n]);
         for (auto& row : four) row.resize(longest + kSlack);
-        for (auto* quads : {&packed, &beside}) quads->resize(4 * (longest + kSlack));
-        signal.resize(longest + kSlack);
+        halves.resize(2 * longest + kSlack + 64 * (kRowOverrun + kCacheLine));
+        for (const Rows& rows : network.rows_) {
+            const size_t places = network.Slots(rows.tensor) * network.pitches_[rows.tensor] / rows.phases + 1;
+            most_phases = std::max(most_phases, rows.phases * (places + kRowOverrun + kCacheLine));
+        }
+        for (auto& row : phases) row.resize(most_phases + kSlack);
+        signal.resize(network.tensors_[0].length + kSlack);
+        for (size_t n = 0; n < network.tensors_.size(); ++n) {
+            features = std::max(features, network.tensors_[n].channels * network.tensors_[n].length);
+        }
         for (auto* side : {&columns, &next_columns}) side->resize(features * kBlock + kSlack);
     }
 
-    std::vector<std::vector<uint8_t>> tensors;  // of one frame, as convolutions and sums read them
+    std::vector<CodeRoom> tensors;  // as rows_ says
     std::vector<int16_t> sums16;
     std::vector<int32_t> sums32;
-    std::vector<uint8_t> four[4];  // rows of four channels
-    std::vector<uint8_t> packed;   // the same side by side
-    std::vector<uint8_t> beside;   // and those of a sum's other tensor
+    CodeRoom four[4];    // rows on their way from one form to another
+    CodeRoom phases[4];  // and their phases, one behind the other
+    CodeRoom halves;     // and half a row, twice, and so on
     std::vector<float> signal;
-    std::vector<uint8_t> columns;  // features x kBlock frames, before the linear layer at work
-    std::vector<uint8_t> next_columns;
+    CodeRoom columns;  // features x kBlock frames, before the linear layer at work
+    CodeRoom next_columns;
 };
 
 std::unique_ptr<Network::Scratch> Network::Borrow() const {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (idle_.empty()) return std::make_unique<Scratch>(*this, linear_from_);
+    if (idle_.empty()) return std::make_unique<Scratch>(*this);
     auto scratch = std::move(idle_.back());
     idle_.pop_back();
     return scratch;
@@ -139,26 +152,7 @@ Network::Network(size_t channels, size_t length, float scale, int low, int high)
     Require(scale > 0 && scale <= std::numeric_limits<float>::max(), "the scale of the input is not above zero");
     Require(low <= 0 && high >= 0 && high - low <= 255, "the codes of the input do not fit 8 bits around zero");
     tensors_.push_back({channels, length, high - low, -low});
-    readers_.emplace_back();
     CheckTensor(tensors_[0]);
-}
-
-// Where in rows_ a tensor lies like that, from now on.
-size_t Network::Place(const Rows& rows) {
-    const Tensor& tensor = tensors_[rows.tensor];
-    Require(tensor.channels * rows.phases <= 4 * kLargestSize / rows.pitch, "the layer is larger than the engine takes");
-    for (const size_t reader : readers_[rows.tensor]) {
-        const Rows& there = rows_[reader];
-        if (there.channels == rows.channels && there.margin == rows.margin && there.pitch == rows.pitch &&
-            there.phases == rows.phases) {
-            return reader;
-        }
-    }
-    readers_[rows.tensor].push_back(rows_.size());
-    rows_.push_back(rows);
-    empty_.emplace_back(RoundUp(tensor.channels, rows.channels) * rows.phases * rows.pitch + kSlack,
-                        static_cast<uint8_t>(tensor.zero));
-    return rows_.size() - 1;
 }
 
 void Network::Add(const Convolution& layer) {
@@ -205,63 +199,35 @@ void Network::Add(const Convolution& layer) {
     Require(made.linear || in_order, "a convolution follows a linear layer");
     Require(!made.linear || layer.source + 1 == tensors_.size(), "a linear layer reads another tensor than the last one");
     made.sums = sums;
-    made.pool = layer.pool;
     const QuadKernel kernel = QuadKernelInUse();
-    const bool quads = kernel && !made.linear && PaysInQuads(layer, inputs, made.wide);
-    const Rows rows{layer.source, quads ? size_t{4} : size_t{1}, layer.padding_left,
-                    RoundUp(padded / stride + 1 + kQuadOverrun, 64), stride};
-    made.makes_quads = quads;
-    if (quads) {
+    made.makes_quads = kernel && !made.linear && PaysInQuads(layer, inputs, made.wide);
+    if (made.makes_quads) {
         made.quad_kernel = kernel;
         made.quads.resize(layer.outputs);
     } else {
-        made.taps.resize(layer.outputs);
+        made.rows.resize(layer.outputs);
     }
     for (size_t o = 0; o < layer.outputs; ++o) {
-        const size_t first = o / (layer.outputs / layer.groups) * inputs;
-        const int16_t* weights = &layer.weights[o * each];
-        for (size_t i = 0; i < inputs; i += rows.channels) {
-            for (size_t k = 0; k < layer.kernel; ++k) {
-                const size_t row = made.linear ? (first + i) * input.length + k
-                                               : (first + i) / rows.channels * rows.phases + k % stride;
-                const size_t offset = made.linear ? row * kBlock : (row * rows.pitch + k / stride) * rows.channels;
-                Require(offset <= static_cast<size_t>(std::numeric_limits<int32_t>::max()),
-                        "the layer is larger than the engine takes");
-                const auto place = static_cast<int32_t>(offset);
-                if (quads) {
-                    QuadTap tap{place, {}};
-                    for (size_t c = 0; c < std::min<size_t>(4, inputs - i); ++c) {
-                        tap.weights[c] = static_cast<int8_t>(weights[(i + c) * layer.kernel + k]);
-                    }
-                    const bool any = std::any_of(tap.weights, tap.weights + 4, [](int8_t weight) { return weight != 0; });
-                    if (any) made.quads[o].taps.push_back(tap);
-                } else if (const int16_t weight = weights[i * layer.kernel + k]) {
-                    made.taps[o].push_back({place, weight});
-                }
-            }
-        }
         const int32_t* begin = &layer.thresholds[o * levels];
-        const Reach sums(weights, each, input.largest);
-        const auto least = static_cast<int32_t>(sums.least), most = static_cast<int32_t>(sums.most);
-        if (quads) {
-            made.quads[o].limits = Limits<int32_t>(begin, levels);
-            made.quads[o].rounding = FindWideRounding(made.quads[o].limits, least, most);
-            made.quads[o].limits.push_back(std::numeric_limits<int32_t>::max());
+        const Reach reached(&layer.weights[o * each], each, input.largest);
+        const auto least = static_cast<int32_t>(reached.least), most = static_cast<int32_t>(reached.most);
+        if (made.makes_quads) {
+            QuadOutput& output = made.quads[o];
+            output.limits = Limits<int32_t>(begin, levels);
+            output.rounding = FindWideRounding(output.limits, least, most);
+            output.limits.push_back(std::numeric_limits<int32_t>::max());
         } else if (made.wide) {
-            made.limits32.push_back(Limits<int32_t>(begin, levels));
+            made.rows[o].limits32 = Limits<int32_t>(begin, levels);
         } else {
-            made.limits16.push_back(Limits<int16_t>(begin, levels));
-            made.roundings.push_back(FindRounding(made.limits16[o], least, most));
-            made.pairs.push_back(InPairs(made.taps[o]));
+            made.rows[o].limits16 = Limits<int16_t>(begin, levels);
+            made.rows[o].rounding = FindRounding(made.rows[o].limits16, least, most);
         }
     }
-    if (!made.linear) {
-        made.sources = {Place(rows)};
-        linear_from_ = layers_.size() + 1;
-    }
+    made.given = layer;
+    made.given.stride = stride;
+    if (!made.linear) linear_from_ = layers_.size() + 1;
     layers_.push_back(std::move(made));
     tensors_.push_back(output);
-    readers_.emplace_back();
 }
 
 // Of a convolution whose sums are those of whole rows. To lay their codes into columns takes longer than to add them.
@@ -269,22 +235,20 @@ void Network::AddSumOfRows(const Convolution& layer, const Tensor& output, bool 
     const size_t length = tensors_[layer.source].length;
     const auto levels = static_cast<size_t>(layer.largest);
     Layer made;
+    made.given = layer;
     made.wide = wide;
     made.sums = 1;
     for (size_t o = 0; o < layer.outputs; ++o) {
-        const int32_t weight = layer.weights[o * length];
-        const int32_t farthest = weight * static_cast<int32_t>(length) * tensors_[layer.source].largest;
-        auto limits = Limits<int32_t>(&layer.thresholds[o * levels], levels);
-        made.row_weights.push_back(weight);
-        made.row_roundings.push_back(FindWideRounding(limits, std::min(farthest, 0), std::max(farthest, 0)));
-        limits.push_back(std::numeric_limits<int32_t>::max());
-        made.limits32.push_back(std::move(limits));
+        SumOfRow& sum = made.row_sums.emplace_back();
+        sum.weight = layer.weights[o * length];
+        const int32_t farthest = sum.weight * static_cast<int32_t>(length) * tensors_[layer.source].largest;
+        sum.limits = Limits<int32_t>(&layer.thresholds[o * levels], levels);
+        sum.rounding = FindWideRounding(sum.limits, std::min(farthest, 0), std::max(farthest, 0));
+        sum.limits.push_back(std::numeric_limits<int32_t>::max());
     }
-    made.sources = {Place({layer.source, 1, 0, RoundUp(length + kQuadOverrun, 64), 1})};
     linear_from_ = layers_.size() + 1;
     layers_.push_back(std::move(made));
     tensors_.push_back(output);
-    readers_.emplace_back();
 }
 
 void Network::Add(const Sum& sum) {
@@ -310,20 +274,13 @@ void Network::Add(const Sum& sum) {
         made.addition->codes.push_back(static_cast<uint8_t>(reached));
     }
     made.addition->rounding = FindHalfRounding(made.addition->codes);
-    for (const size_t number : {sum.first, sum.second}) {
-        // As another reader has it, or as it is made.
-        const auto& readers = readers_[number];
-        const auto found = std::find_if(readers.begin(), readers.end(), [&](size_t reader) { return rows_[reader].InOrder(); });
-        const bool quads = number > 0 && layers_[number - 1].makes_quads;
-        made.sources.push_back(found != readers.end() ? *found
-                                                      : Place({number, quads ? size_t{4} : size_t{1}, 0,
-                                                               RoundUp(first.length + kQuadOverrun, 64), 1}));
-        made.makes_quads |= rows_[made.sources.back()].channels == 4;
-    }
+    made.given.source = sum.first;
+    made.second = sum.second;
+    const auto is_in_quads = [this](size_t number) { return number > 0 && layers_[number - 1].makes_quads; };
+    made.makes_quads = is_in_quads(sum.first) || is_in_quads(sum.second);
     linear_from_ = layers_.size() + 1;
     layers_.push_back(std::move(made));
     tensors_.push_back(output);
-    readers_.emplace_back();
 }
 
 void Network::Finish(const Logits& logits) {
@@ -343,7 +300,137 @@ void Network::Finish(const Logits& logits) {
         }
     }
     logits_ = logits;
+    LayOut();
     classes_ = classes;
+}
+
+// For each tensor before the linear layers, between its frames: how far convolutions reach beyond either end.
+std::vector<size_t> Network::Gaps() const {
+    std::vector<size_t> gaps(linear_from_ + 1);
+    for (const Layer& layer : layers_) {
+        if (!layer.IsConvolution()) continue;
+        size_t& gap = gaps[layer.given.source];
+        gap = std::max({gap, layer.given.padding_left, layer.given.padding_right});
+    }
+    return gaps;
+}
+
+// Pitches with which a convolution or sum of tensors from "first" on is one of whole rows, frames, gaps and all: those of
+// what it makes then lie as far apart as those that it reads, or where it leaves out codes, in proportion. Whether there
+// are any that are worth it.
+bool Network::FindPitches(size_t first, const std::vector<size_t>& gaps) {
+    const size_t last = linear_from_;
+    // Tensors whose pitches hang together have the same "root", of which "steps" codes are one code of theirs.
+    std::vector<size_t> root(last + 1), steps(last + 1, 1), common(last + 1, 1), units(last + 1, 1);
+    for (size_t n = first; n <= last; ++n) {
+        root[n] = n;
+        if (n == first) continue;
+        const Layer& layer = layers_[n - 1];
+        const size_t source = layer.given.source;
+        if (source < first) return false;
+        if (layer.addition) {
+            if (layer.second < first || root[source] != root[layer.second] || steps[source] != steps[layer.second]) return false;
+            root[n] = root[source];
+            steps[n] = steps[source];
+        } else if (layer.IsConvolution()) {
+            if (layer.sums > kLongRow || layer.given.stride > kLargestStep || layer.given.pool > kLargestStep) return false;
+            root[n] = root[source];
+            steps[n] = steps[source] * layer.given.stride * layer.given.pool;
+        }
+        common[root[n]] = std::lcm(common[root[n]], steps[n]);
+        if (common[root[n]] > kLargestStep) return false;
+    }
+    const auto for_each_root = [&](size_t n) { return common[root[n]] / steps[n]; };
+    for (size_t n = first; n <= last; ++n) {
+        const size_t each = for_each_root(n);
+        units[root[n]] = std::max(units[root[n]], (tensors_[n].length + gaps[n] + each - 1) / each);
+    }
+    for (size_t n = 0; n <= last; ++n) {
+        const size_t needed = tensors_[n].length + gaps[n];
+        pitches_[n] = n < first ? needed : units[root[n]] * for_each_root(n);
+        if (n >= first && first < last &&
+            (pitches_[n] > needed + needed / 4 || tensors_[n].channels > kLargestSideBySide / kSideBySide / pitches_[n])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// Where in rows_ a tensor lies like that, from now on.
+size_t Network::Place(size_t tensor, size_t channels, size_t phases) {
+    for (size_t n = 0; n < rows_.size(); ++n) {
+        if (rows_[n].tensor == tensor && rows_[n].channels == channels && rows_[n].phases == phases) return n;
+    }
+    size_t margin = 0;
+    for (const Layer& layer : layers_) {
+        if (layer.IsConvolution() && layer.given.source == tensor) margin = std::max(margin, layer.given.padding_left);
+    }
+    const size_t aligned = kCacheLine / channels;
+    const size_t each = RoundUp(tensors_[tensor].channels, channels) / channels * phases;
+    margin = RoundUp(margin, aligned);
+    const size_t pitch = RoundUp(margin + Slots(tensor) * pitches_[tensor] / phases + 1 + kRowOverrun, aligned);
+    Require(each <= 4 * kLargestSize / channels / pitch, "the layer is larger than the engine takes");
+    rows_.push_back({tensor, channels, phases, margin, pitch});
+    empty_.emplace_back(each * pitch * channels + kSlack, static_cast<uint8_t>(tensors_[tensor].zero));
+    return rows_.size() - 1;
+}
+
+// Says how all tensors lie in memory, and where the layers' taps find them.
+void Network::LayOut() {
+    const auto gaps = Gaps();
+    pitches_.assign(linear_from_ + 1, 0);
+    for (side_by_side_from_ = 0; !FindPitches(side_by_side_from_, gaps); ++side_by_side_from_) {
+    }
+    for (size_t n = 0; n <= linear_from_; ++n) Place(n, n > 0 && layers_[n - 1].makes_quads ? 4 : 1, 1);
+    for (Layer& layer : layers_) {
+        if (layer.addition) {
+            const size_t channels = layer.makes_quads ? 4 : 1;
+            layer.sources = {Place(layer.given.source, channels, 1), Place(layer.second, channels, 1)};
+            continue;
+        }
+        if (!layer.linear) {
+            layer.sources = {Place(layer.given.source, layer.quad_kernel ? 4 : 1, layer.IsConvolution() ? layer.given.stride : 1)};
+        }
+        if (layer.row_sums.empty()) AddTaps(layer);
+        layer.given.weights.clear();
+        layer.given.thresholds.clear();
+    }
+}
+
+// Of a convolution or a linear layer.
+void Network::AddTaps(Layer& layer) const {
+    const Convolution& given = layer.given;
+    const Tensor& input = tensors_[given.source];
+    const size_t inputs = input.channels / given.groups, together = layer.quad_kernel ? 4 : 1;
+    const auto padding = static_cast<int64_t>(given.padding_left), stride = static_cast<int64_t>(given.stride);
+    const auto offset = [&](size_t channel, size_t k) {
+        if (layer.linear) return static_cast<int64_t>((channel * input.length + k) * kBlock);
+        const Rows& rows = rows_[layer.sources[0]];
+        const int64_t at = static_cast<int64_t>(k) - padding, phase = (at % stride + stride) % stride;
+        const size_t begin = rows.Begin(channel, static_cast<size_t>(phase)) - rows.margin * together;
+        return static_cast<int64_t>(begin) + (at - phase) / stride * static_cast<int64_t>(together);
+    };
+    for (size_t o = 0; o < given.outputs; ++o) {
+        const size_t first = o / (given.outputs / given.groups) * inputs;
+        const int16_t* weights = &given.weights[o * inputs * given.kernel];
+        for (size_t i = 0; i < inputs; i += together) {
+            for (size_t k = 0; k < given.kernel; ++k) {
+                const int64_t place = offset(first + i, k);
+                Require(place <= std::numeric_limits<int32_t>::max(), "the layer is larger than the engine takes");
+                if (layer.quad_kernel) {
+                    QuadTap tap{static_cast<int32_t>(place), {}};
+                    for (size_t c = 0; c < std::min<size_t>(4, inputs - i); ++c) {
+                        tap.weights[c] = static_cast<int8_t>(weights[(i + c) * given.kernel + k]);
+                    }
+                    const bool any = std::any_of(tap.weights, tap.weights + 4, [](int8_t weight) { return weight != 0; });
+                    if (any) layer.quads[o].taps.push_back(tap);
+                } else if (const int16_t weight = weights[i * given.kernel + k]) {
+                    layer.rows[o].taps.push_back({static_cast<int32_t>(place), weight});
+                }
+            }
+        }
+        if (!layer.quad_kernel && !layer.wide) layer.rows[o].pairs = InPairs(layer.rows[o].taps);
+    }
 }
 
 namespace {
@@ -357,186 +444,206 @@ int32_t CodeOf(int32_t sum, const std::optional<WideRounding>& rounding, const s
     return rounding->exact ? code : code + (sum > limits[static_cast<size_t>(code)]);
 }
 
-// The usual stride: of a step that it knows, the compiler takes many codes at a time.
-void TakeEverySecond(const uint8_t* __restrict__ codes, size_t count, uint8_t* __restrict__ target) {
-    for (size_t i = 0; i < count; ++i) target[i] = codes[2 * i];
+// phases[step * p + t] = codes[count * t + p], for each of "count" phases. "halves" is room for the row twice, the second
+// half of which is left for what calls it of half a row.
+void SplitPhases(const uint8_t* codes, size_t length, size_t count, uint8_t* phases, size_t step, uint8_t* halves) {
+    if (count == 2) {
+        SplitRow(codes, (length + 1) / 2, phases, phases + step);
+        return;
+    }
+    if (count % 2 == 0) {
+        const size_t half = RoundUp((length + 1) / 2 + kRowOverrun, kCacheLine);
+        SplitRow(codes, (length + 1) / 2, halves, halves + half);
+        for (size_t odd = 0; odd < 2; ++odd) {
+            SplitPhases(halves + odd * half, (length + 1) / 2, count / 2, phases + odd * step, 2 * step, halves + 2 * half);
+        }
+        return;
+    }
+    for (size_t phase = 0; phase < std::min(count, length); ++phase) {
+        uint8_t* target = phases + step * phase;
+        for (size_t t = phase; t < length; t += count) *target++ = codes[t];
+    }
 }
 
 }  // namespace
 
-// Writes a row of codes to where the reader of the tensor looks for it.
-void Network::PlaceRow(Made made, const Rows& rows, size_t channel, uint8_t* tensor) const {
-    const size_t length = tensors_[rows.tensor].length;
-    if (rows.InOrder() && rows.channels == 1 && made.step == 1) {
-        std::memcpy(tensor + rows.Begin(channel), made.codes, length);
-        return;
-    }
-    uint8_t* row = tensor + channel / rows.channels * rows.phases * rows.pitch * rows.channels + channel % rows.channels;
-    // Phase by phase: a division for each code would take longer than most layers do.
-    for (size_t first = 0; first < std::min(rows.phases, length); ++first) {
-        const size_t place = first + rows.margin;
-        uint8_t* target = row + (place % rows.phases * rows.pitch + place / rows.phases) * rows.channels;
-        if (rows.phases == 2 && rows.channels == 1 && made.step == 1) {
-            TakeEverySecond(made.codes + first, (length - first + 1) / 2, target);
-            continue;
-        }
-        for (size_t t = first; t < length; t += rows.phases, target += rows.channels) *target = made.codes[t * made.step];
-    }
-}
+size_t Network::Slots(size_t tensor) const { return tensor < side_by_side_from_ ? 1 : kSideBySide; }
 
-// One output of a layer: its sums from "codes" on, and the codes that they make.
-void Network::MakeRow(const Layer& layer, size_t output, const uint8_t* codes, size_t sums, Scratch& scratch,
-                      uint8_t* made) const {
-    const auto& taps = layer.taps[output];
-    if (layer.wide) {
-        amc::MakeRow(codes, taps, sums, layer.pool, layer.limits32[output], scratch.sums32.data(), made);
-    } else if (const auto& rounding = layer.roundings[output]) {
-        amc::MakeRow(codes, taps, layer.pairs[output], sums, layer.pool, *rounding, scratch.sums16.data(), made);
-    } else {
-        amc::MakeRow(codes, taps, sums, layer.pool, layer.limits16[output], scratch.sums16.data(), made);
-    }
+// Where the frame of that slot begins in a row, counted from the margin on.
+size_t Network::FirstPlace(const Rows& rows, size_t slot) const {
+    return Slots(rows.tensor) == 1 ? 0 : slot * pitches_[rows.tensor] / rows.phases;
 }
 
 size_t Network::Rounded(size_t number) const {
     const Layer& layer = layers_.at(number - 1);
     if (layer.addition) return layer.addition->rounding ? tensors_[number].channels : 0;
-    const auto& ours = layer.roundings;
-    const auto& quads = layer.quads;
-    const auto& rows = layer.row_roundings;
-    return std::count_if(ours.begin(), ours.end(), [](const auto& rounding) { return rounding.has_value(); }) +
-           std::count_if(quads.begin(), quads.end(), [](const auto& output) { return output.rounding.has_value(); }) +
-           std::count_if(rows.begin(), rows.end(), [](const auto& rounding) { return rounding.has_value(); });
+    const auto rounded = [](const auto& outputs) {
+        return std::count_if(outputs.begin(), outputs.end(), [](const auto& output) { return output.rounding.has_value(); });
+    };
+    return static_cast<size_t>(rounded(layer.rows) + rounded(layer.quads) + rounded(layer.row_sums));
 }
 
-// Four channels of a tensor side by side, from its first code on.
-const uint8_t* Network::Quads(size_t source, size_t channel, Scratch& scratch) const {
-    const Rows& rows = rows_[source];
-    const uint8_t* tensor = scratch.tensors[source].data();
-    if (rows.channels == 4) return tensor + rows.Begin(channel);
-    const Tensor& shape = tensors_[rows.tensor];
-    const uint8_t* four[4];
-    for (size_t c = 0; c < 4; ++c) four[c] = tensor + rows.Begin(std::min(channel + c, shape.channels - 1));
-    InterleaveRows(four, shape.length, scratch.beside.data());
-    return scratch.beside.data();
-}
-
-// A sum's codes of up to four channels, where MakeFour has them.
-void Network::AddFour(const Layer& layer, size_t channel, size_t count, Scratch& scratch, uint8_t* place) const {
-    const size_t first = layer.sources[0], second = layer.sources[1];
-    const size_t length = tensors_[rows_[first].tensor].length;
-    if (layer.makes_quads) {
-        // One of the two lies in quads, so that there is room beside it for the other.
-        AddRows(Quads(first, channel, scratch), Quads(second, channel, scratch), 4 * length, *layer.addition, place);
-        return;
-    }
-    for (size_t c = 0; c < count; ++c) {
-        AddRows(scratch.tensors[first].data() + rows_[first].Begin(channel + c),
-                scratch.tensors[second].data() + rows_[second].Begin(channel + c), length, *layer.addition,
-                scratch.four[c].data());
-    }
-}
-
-// Codes of up to four channels of a tensor, as rows in "scratch", or by a layer that makes quads at "place".
-void Network::MakeFour(const Frames& frame, size_t number, size_t channel, size_t count, Scratch& scratch,
-                       uint8_t* place) const {
+void Network::QuantiseInput(const Frames& frames, size_t slot, size_t count, Scratch& scratch) const {
+    const Rows& home = rows_[0];
     const size_t length = tensors_[0].length;
-    const Layer* layer = number > 0 ? &layers_[number - 1] : nullptr;
-    if (layer && layer->addition) {
-        AddFour(*layer, channel, count, scratch, place);
-        return;
-    }
-    const uint8_t* codes = layer ? scratch.tensors[layer->sources[0]].data() : nullptr;
-    if (layer && !layer->row_weights.empty()) {
-        const Rows& rows = rows_[layer->sources[0]];
-        for (size_t c = 0; c < count; ++c) {
-            const int32_t sum = SumOfCodes(codes + rows.Begin(channel + c), tensors_[rows.tensor].length);
-            scratch.four[c][0] = static_cast<uint8_t>(CodeOf(sum * layer->row_weights[channel + c],
-                                                             layer->row_roundings[channel + c], layer->limits32[channel + c]));
-        }
-        return;
-    }
-    if (layer && layer->quad_kernel) {
-        layer->quad_kernel(codes, &layer->quads[channel], count, layer->sums, layer->pool, place);
-        return;
-    }
-    if (!layer && frame.divisors) {
-        QuantisePairs(frame.values, length, *frame.divisors, scale_, low_, high_, scratch.four[0].data(),
-                      scratch.four[1].data());
-        return;
-    }
-    for (size_t c = 0; c < count; ++c) {
-        uint8_t* made = scratch.four[c].data();
-        if (layer) {
-            MakeRow(*layer, channel + c, codes, layer->sums, scratch, made);
-        } else {
-            std::memcpy(scratch.signal.data(), frame.values + (channel + c) * length, length * sizeof(float));
-            QuantiseRow(scratch.signal.data(), length, scale_, low_, high_, made);
-        }
-    }
-}
-
-// Writes up to four channels to where a reader looks for them: from "quads", or from the rows in "scratch" where there
-// are none.
-void Network::PlaceFour(size_t reader, size_t channel, size_t count, const uint8_t* quads, Scratch& scratch) const {
-    const Rows& rows = rows_[reader];
-    uint8_t* tensor = scratch.tensors[reader].data();
-    if (rows.channels == 4 && rows.InOrder()) {
-        const size_t length = tensors_[rows.tensor].length;
-        if (!quads) {
-            const uint8_t* four[4];
-            for (size_t c = 0; c < 4; ++c) four[c] = scratch.four[c].data();
-            InterleaveRows(four, length, scratch.packed.data());
-            quads = scratch.packed.data();
-        }
-        std::memcpy(tensor + rows.Begin(channel), quads, 4 * length);
-        return;
-    }
-    for (size_t c = 0; c < count; ++c) {
-        PlaceRow(quads ? Made{quads + c, 4} : Made{scratch.four[c].data(), 1}, rows, channel + c, tensor);
-    }
-}
-
-// A tensor, for all its readers; number "last" becomes a column of the block, for the linear layers.
-void Network::MakeTensor(const Frames& frame, size_t number, size_t column, size_t last, Scratch& scratch) const {
-    const Tensor& tensor = tensors_[number];
-    const bool makes_quads = number > 0 && layers_[number - 1].makes_quads;
-    // What makes quads writes them to where the first one who takes them looks.
-    const auto& readers = readers_[number];
-    const auto direct = std::find_if(readers.begin(), readers.end(), [&](size_t reader) {
-        return makes_quads && number < last && rows_[reader].channels == 4 && rows_[reader].InOrder();
-    });
-    for (size_t channel = 0; channel < tensor.channels; channel += 4) {
-        const size_t count = std::min<size_t>(4, tensor.channels - channel);
-        uint8_t* place = direct != readers.end() ? scratch.tensors[*direct].data() + rows_[*direct].Begin(channel)
-                                                 : scratch.packed.data();
-        MakeFour(frame, number, channel, count, scratch, place);
-        const uint8_t* quads = makes_quads ? place : nullptr;
-        if (number == last) {
-            for (size_t c = 0; c < count; ++c) {
-                const Made made = makes_quads ? Made{quads + c, 4} : Made{scratch.four[c].data(), 1};
-                uint8_t* column_of = scratch.columns.data() + (channel + c) * tensor.length * kBlock + column;
-                for (size_t t = 0; t < tensor.length; ++t) column_of[t * kBlock] = made.codes[t * made.step];
-            }
+    for (size_t n = 0; n < count; ++n) {
+        const Frames frame = frames.Behind(n);
+        const auto row = [&](size_t channel) {
+            return scratch.tensors[0].data() + home.Begin(channel) + FirstPlace(home, slot + n);
+        };
+        if (frame.divisors) {
+            QuantisePairs(frame.values, length, *frame.divisors, scale_, low_, high_, row(0), row(1));
             continue;
         }
-        if (direct != readers.end()) std::memset(place + 4 * tensor.length, tensor.zero, 4 * kQuadOverrun);
-        for (const size_t reader : readers) {
-            if (direct == readers.end() || reader != *direct) PlaceFour(reader, channel, count, quads, scratch);
+        for (size_t channel = 0; channel < tensors_[0].channels; ++channel) {
+            std::memcpy(scratch.signal.data(), frame.values + channel * length, length * sizeof(float));
+            QuantiseRow(scratch.signal.data(), length, scale_, low_, high_, row(channel));
         }
     }
 }
 
-// The convolutions of one frame, up to tensor number "last".
-void Network::RunFrame(const Frames& frame, size_t column, size_t last, Scratch& scratch) const {
-    for (size_t number = 0; number <= last; ++number) MakeTensor(frame, number, column, last, scratch);
+// The frames of a convolution as if they were one, what lies between them too.
+void Network::Convolve(const Layer& layer, const Rows& home, size_t slot, size_t count, Scratch& scratch) const {
+    const Rows& rows = rows_[layer.sources[0]];
+    const size_t pool = layer.given.pool, tile = std::max(kTile / pool, size_t{1}) * pool;
+    const size_t length = (count - 1) * pitches_[rows.tensor] / rows.phases + layer.sums;
+    const uint8_t* codes = scratch.tensors[layer.sources[0]].data() + (rows.margin + FirstPlace(rows, slot)) * rows.channels;
+    uint8_t* made = scratch.tensors[home.tensor].data() + FirstPlace(home, slot) * home.channels;
+    for (size_t t = 0; t < length; t += tile) {
+        const size_t sums = std::min(tile, length - t);
+        if (!layer.quad_kernel) {
+            MakeRows(codes + t, layer.rows, sums, pool, scratch.sums16.data(), scratch.sums32.data(),
+                     made + home.Begin(0) + t / pool, home.pitch);
+            continue;
+        }
+        for (size_t o = 0; o < layer.quads.size(); o += 4) {
+            layer.quad_kernel(codes + 4 * t, &layer.quads[o], std::min<size_t>(4, layer.quads.size() - o), sums, pool,
+                              made + home.Begin(o) + 4 * (t / pool));
+        }
+    }
+}
+
+void Network::AddTensors(const Layer& layer, const Rows& home, size_t slot, size_t count, Scratch& scratch) const {
+    const auto row = [&](size_t number, size_t channel) {
+        return scratch.tensors[number].data() + rows_[number].Begin(channel) +
+               FirstPlace(rows_[number], slot) * rows_[number].channels;
+    };
+    const size_t length = (count - 1) * pitches_[home.tensor] + tensors_[home.tensor].length;
+    for (size_t channel = 0; channel < tensors_[home.tensor].channels; channel += home.channels) {
+        AddRows(row(layer.sources[0], channel), row(layer.sources[1], channel), length * home.channels, *layer.addition,
+                row(home.tensor, channel));
+    }
+}
+
+void Network::SumRows(const Layer& layer, const Rows& home, size_t slot, size_t count, Scratch& scratch) const {
+    const Rows& rows = rows_[layer.sources[0]];
+    for (size_t channel = 0; channel < layer.row_sums.size(); ++channel) {
+        const SumOfRow& output = layer.row_sums[channel];
+        const uint8_t* codes = scratch.tensors[layer.sources[0]].data() + rows.Begin(channel);
+        uint8_t* made = scratch.tensors[home.tensor].data() + home.Begin(channel);
+        for (size_t n = slot; n < slot + count; ++n) {
+            const int32_t sum = SumOfCodes(codes + FirstPlace(rows, n), tensors_[rows.tensor].length) * output.weight;
+            made[FirstPlace(home, n)] = static_cast<uint8_t>(CodeOf(sum, output.rounding, output.limits));
+        }
+    }
+}
+
+// Of what a layer made between the frames nothing but zero stays.
+void Network::FillGaps(const Rows& home, size_t slot, size_t count, Scratch& scratch) const {
+    const Tensor& tensor = tensors_[home.tensor];
+    const size_t gap = pitches_[home.tensor] - tensor.length;
+    if (gap == 0) return;
+    for (size_t channel = 0; channel < tensor.channels; channel += home.channels) {
+        uint8_t* row = scratch.tensors[home.tensor].data() + home.Begin(channel);
+        for (size_t n = slot; n < slot + count; ++n) {
+            std::memset(row + (FirstPlace(home, n) + tensor.length) * home.channels, tensor.zero, gap * home.channels);
+        }
+    }
+}
+
+// A tensor as another of its readers takes it.
+void Network::Copy(const Rows& home, size_t reader, size_t slot, size_t count, Scratch& scratch) const {
+    const Rows& rows = rows_[reader];
+    const size_t length = count * pitches_[home.tensor], channels = tensors_[home.tensor].channels;
+    const size_t places = (length + rows.phases - 1) / rows.phases, pitch = RoundUp(places + kRowOverrun, kCacheLine);
+    uint8_t* tensor = scratch.tensors[reader].data() + FirstPlace(rows, slot) * rows.channels;
+    const auto from = [&](size_t channel) {
+        return scratch.tensors[home.tensor].data() + home.Begin(channel) + FirstPlace(home, slot) * home.channels;
+    };
+    for (size_t channel = 0; channel < channels; channel += 4) {
+        const size_t here = std::min<size_t>(4, channels - channel);
+        const uint8_t* codes[4];
+        uint8_t* separate[4];
+        for (size_t c = 0; c < 4; ++c) {
+            const bool is_last_step = rows.channels == 1 && rows.phases == 1 && c < here;
+            separate[c] = is_last_step ? tensor + rows.Begin(channel + c) : scratch.four[c].data();
+            codes[c] = home.channels == 4 ? separate[c] : from(channel + std::min(c, here - 1));
+        }
+        if (home.channels == 4) SeparateRows(from(channel), length, separate);
+        if (rows.phases > 1) {
+            for (size_t c = 0; c < here; ++c) {
+                uint8_t* phases = rows.channels == 1 ? tensor + rows.Begin(channel + c) : scratch.phases[c].data();
+                SplitPhases(codes[c], length, rows.phases, phases, rows.channels == 1 ? rows.pitch : pitch,
+                            scratch.halves.data());
+            }
+        }
+        if (rows.channels == 1) continue;
+        for (size_t phase = 0; phase < rows.phases; ++phase) {
+            if (rows.phases > 1) {
+                for (size_t c = 0; c < 4; ++c) codes[c] = scratch.phases[std::min(c, here - 1)].data() + phase * pitch;
+            }
+            InterleaveRows(codes, places, tensor + rows.Begin(channel, phase));
+        }
+    }
+}
+
+// Tensor "number" of so many frames, the first one of which is in "slot", for all its readers.
+void Network::MakeTensor(const Frames& frames, size_t number, size_t slot, size_t count, Scratch& scratch) const {
+    const Rows& home = rows_[number];
+    const Layer* layer = number > 0 ? &layers_[number - 1] : nullptr;
+    if (!layer) {
+        QuantiseInput(frames, slot, count, scratch);
+    } else if (layer->addition) {
+        AddTensors(*layer, home, slot, count, scratch);
+    } else if (!layer->row_sums.empty()) {
+        SumRows(*layer, home, slot, count, scratch);
+    } else {
+        Convolve(*layer, home, slot, count, scratch);
+    }
+    FillGaps(home, slot, count, scratch);
+    for (size_t reader = linear_from_ + 1; reader < rows_.size(); ++reader) {
+        if (rows_[reader].tensor == number) Copy(home, reader, slot, count, scratch);
+    }
+}
+
+// Calls make(first frame, tensor, slot, number of frames) for all tensors up to number "last" of up to kSideBySide
+// frames, which are one where "last" has no room for more.
+template <class Make>
+void Network::ForTensors(size_t count, size_t last, const Make& make) const {
+    const size_t alone = std::min(last, side_by_side_from_);
+    for (size_t frame = 0; frame < count; ++frame) {
+        for (size_t number = 0; number <= alone; ++number) make(frame, number, number < side_by_side_from_ ? 0 : frame, 1);
+    }
+    for (size_t number = alone + 1; number <= last; ++number) make(0, number, 0, count);
+}
+
+// Frames of a tensor become columns of the block, from number "column" on.
+void Network::FillColumns(size_t number, size_t count, size_t column, Scratch& scratch) const {
+    const Tensor& tensor = tensors_[number];
+    const Rows& home = rows_[number];
+    for (size_t channel = 0; channel < tensor.channels; ++channel) {
+        const uint8_t* row = scratch.tensors[number].data() + home.Begin(channel) + channel % home.channels;
+        uint8_t* made = scratch.columns.data() + channel * tensor.length * kBlock + column;
+        for (size_t t = 0; t < tensor.length; ++t) {
+            for (size_t n = 0; n < count; ++n) made[t * kBlock + n] = row[(FirstPlace(home, n) + t) * home.channels];
+        }
+    }
 }
 
 // A linear layer, counted from 1, of a block.
 void Network::RunLinear(size_t number, Scratch& scratch) const {
-    const Layer& layer = layers_[number - 1];
-    for (size_t o = 0; o < layer.taps.size(); ++o) {
-        MakeRow(layer, o, scratch.columns.data(), kBlock, scratch, scratch.next_columns.data() + o * kBlock);
-    }
+    MakeRows(scratch.columns.data(), layers_[number - 1].rows, kBlock, 1, scratch.sums16.data(), scratch.sums32.data(),
+             scratch.next_columns.data(), kBlock);
     std::swap(scratch.columns, scratch.next_columns);
 }
 
@@ -552,7 +659,13 @@ void Network::RunLogits(size_t count, float* logits, Scratch& scratch) const {
 }
 
 void Network::RunBlock(const Frames& frames, size_t count, float* logits, Scratch& scratch) const {
-    for (size_t n = 0; n < count; ++n) RunFrame(frames.Behind(n), n, linear_from_, scratch);
+    for (size_t begin = 0; begin < count; begin += kSideBySide) {
+        const size_t each = std::min(kSideBySide, count - begin);
+        ForTensors(each, linear_from_, [&](size_t frame, size_t number, size_t slot, size_t some) {
+            MakeTensor(frames.Behind(begin + frame), number, slot, some, scratch);
+        });
+        FillColumns(linear_from_, each, begin, scratch);
+    }
     for (size_t number = linear_from_ + 1; number <= layers_.size(); ++number) RunLinear(number, scratch);
     RunLogits(count, logits, scratch);
 }
@@ -592,14 +705,21 @@ void Network::Run(const Frames& frames, size_t count, float* logits, size_t thre
 }
 
 void Network::Codes(const Frames& frames, size_t count, size_t number, uint8_t* codes) const {
+    Require(classes_ > 0, "the network is not finished");
     const Tensor& tensor = tensors_.at(number);
     const size_t made = tensor.channels * tensor.length;
-    const size_t last = std::min(number, linear_from_);
-    Scratch scratch(*this, last);
-    for (size_t n = 0; n < count; ++n) {
-        RunFrame(frames.Behind(n), 0, last, scratch);
+    const size_t last = std::min(number, linear_from_), together = Slots(last);
+    Scratch scratch(*this);
+    for (size_t begin = 0; begin < count; begin += together) {
+        const size_t each = std::min(together, count - begin);
+        ForTensors(each, last, [&](size_t frame, size_t tensor_number, size_t slot, size_t some) {
+            MakeTensor(frames.Behind(begin + frame), tensor_number, slot, some, scratch);
+        });
+        FillColumns(last, each, 0, scratch);
         for (size_t linear = linear_from_ + 1; linear <= number; ++linear) RunLinear(linear, scratch);
-        for (size_t f = 0; f < made; ++f) codes[n * made + f] = scratch.columns[f * kBlock];
+        for (size_t n = 0; n < each; ++n) {
+            for (size_t f = 0; f < made; ++f) codes[(begin + n) * made + f] = scratch.columns[f * kBlock + n];
+        }
     }
 }
 
@@ -607,7 +727,7 @@ std::vector<double> Network::Profile(const Frames& frames, size_t count) const {
     Require(classes_ > 0, "the network is not finished");
     std::vector<double> seconds(tensors_.size() + 1);
     std::vector<float> logits(kBlock * classes_);
-    Scratch scratch(*this, linear_from_);
+    Scratch scratch(*this);
     const auto timed = [&seconds](size_t number, const auto& work) {
         const auto begin = std::chrono::steady_clock::now();
         work();
@@ -615,10 +735,12 @@ std::vector<double> Network::Profile(const Frames& frames, size_t count) const {
     };
     for (size_t begin = 0; begin < count; begin += kBlock) {
         const size_t each = std::min(kBlock, count - begin);
-        for (size_t n = 0; n < each; ++n) {
-            for (size_t number = 0; number <= linear_from_; ++number) {
-                timed(number, [&] { MakeTensor(frames.Behind(begin + n), number, n, linear_from_, scratch); });
-            }
+        for (size_t column = 0; column < each; column += kSideBySide) {
+            const size_t together = std::min(kSideBySide, each - column);
+            ForTensors(together, linear_from_, [&](size_t frame, size_t number, size_t slot, size_t some) {
+                timed(number, [&] { MakeTensor(frames.Behind(begin + column + frame), number, slot, some, scratch); });
+            });
+            timed(linear_from_, [&] { FillColumns(linear_from_, together, column, scratch); });
         }
         for (size_t number = linear_from_ + 1; number <= layers_.size(); ++number) {
             timed(number, [&] { RunLinear(number, scratch); });

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "addition.h"
+#include "code_room.h"
 #include "kernels.h"
 #include "thread_pool.h"
 
@@ -74,8 +75,8 @@ struct Logits {
 };
 
 // Layers, each of which makes a tensor of tensors that were made before; those that are linear stand at the end, in a
-// chain, and the logits are made of the last tensor. Whatever does not fit is a std::invalid_argument when it is added;
-// Run cannot fail but for memory.
+// chain, and the logits are made of the last tensor. Whatever does not fit is a std::invalid_argument when it is added,
+// or when the network is finished; Run cannot fail but for memory.
 class Network {
    public:
     // code = clip(round-half-even(value / scale), low, high) - low
@@ -94,7 +95,8 @@ class Network {
     std::shared_ptr<ThreadPool::Task> Start(const Frames& frames, size_t count, float* logits, size_t threads) const;
     void Finish(ThreadPool::Task& task) const { pool_.Finish(task); }
 
-    // Codes of a tensor, count x channels x length of it: 0 is the input, n what layer n makes.
+    // Codes of a tensor, count x channels x length of it: 0 is the input, n what layer n makes. Needs Finish, as all that
+    // follows does.
     void Codes(const Frames& frames, size_t count, size_t number, uint8_t* codes) const;
 
     // Seconds that one thread takes for each tensor of so many frames, and at the end for the logits.
@@ -111,62 +113,70 @@ class Network {
     size_t Rounded(size_t number) const;
 
    private:
-    // How a tensor lies in memory for a reader: rows of places with room around them that holds the code of zero. A place
-    // has the codes of "channels" channels, side by side: 1, or 4 where the reader takes quads.
+    // How a tensor lies in memory, as it is made or for a reader: a row for each channel, or for each four of them where
+    // "channels" is 4, whose codes then stand side by side in every place. A reader that takes every so manieth code finds
+    // each phase in a row of its own. In a row lie the frames one behind the other; before the first one and between
+    // any two there is room that holds the code of zero, which kernels reach into.
     struct Rows {
         size_t tensor;
         size_t channels;
-        size_t margin;
-        size_t pitch;
-        size_t phases;  // of a row whose reader takes every so manieth code: each phase is a row of its own
+        size_t phases;
+        size_t margin;  // places before the first frame
+        size_t pitch;   // places from one row to the next
 
-        bool InOrder() const { return phases == 1; }
-        size_t Begin(size_t channel) const { return (channel / channels * phases * pitch + margin) * channels; }
+        size_t Begin(size_t channel, size_t phase = 0) const {
+            return ((channel / channels * phases + phase) * pitch + margin) * channels;
+        }
     };
 
-    // Codes that a layer has made of one channel: codes[step * t].
-    struct Made {
-        const uint8_t* codes;
-        size_t step;
+    // An output that is a multiple of the sum of one channel's codes.
+    struct SumOfRow {
+        int32_t weight;
+        std::vector<int32_t> limits;
+        std::optional<WideRounding> rounding;  // where one does what counting those does
     };
 
     struct Layer {
-        std::vector<std::vector<Tap>> taps;  // for each output
-        std::vector<std::vector<PairTap>> pairs;  // the same, for sums of 16 bits
-        std::vector<std::vector<int16_t>> limits16;
-        std::vector<std::optional<Rounding>> roundings;  // where one does what counting limits16 does
-        std::vector<std::vector<int32_t>> limits32;
-        QuadKernel quad_kernel = nullptr;  // in place of all these
+        Convolution given;  // of a sum nothing but the source
+        std::vector<RowOutput> rows;
+        QuadKernel quad_kernel = nullptr;  // in place of these
         std::vector<QuadOutput> quads;
         std::optional<Addition> addition;  // or in place of these
-        std::vector<int32_t> row_weights;  // or of a sum of rows, for each output, which limits32 belong to
-        std::vector<std::optional<WideRounding>> row_roundings;  // where one does what counting those does
-        std::vector<size_t> sources;       // in rows_; of a linear layer none
+        size_t second = 0;                 // the other tensor of a sum
+        std::vector<SumOfRow> row_sums;    // or in place of these
+        std::vector<size_t> sources;       // in rows_, once the network is finished; of a linear layer none
         bool makes_quads = false;
         bool wide = false;
         bool linear = false;
         size_t sums = 0;  // of a row, before the pool
-        size_t pool = 1;
+
+        bool IsConvolution() const { return !addition && row_sums.empty() && !linear; }
     };
 
     struct Scratch;
 
-    size_t Place(const Rows& rows);
     void AddSumOfRows(const Convolution& layer, const Tensor& output, bool wide);
+    std::vector<size_t> Gaps() const;
+    bool FindPitches(size_t first, const std::vector<size_t>& gaps);
+    size_t Place(size_t tensor, size_t channels, size_t phases);
+    void LayOut();
+    void AddTaps(Layer& layer) const;
     std::function<void()> Work(const Frames& frames, size_t count, float* logits, size_t threads) const;
     void RunBlock(const Frames& frames, size_t count, float* logits, Scratch& scratch) const;
-    // Of the first one of the frames.
-    void MakeTensor(const Frames& frame, size_t number, size_t column, size_t last, Scratch& scratch) const;
-    void RunFrame(const Frames& frame, size_t column, size_t last, Scratch& scratch) const;
+    template <class Make>
+    void ForTensors(size_t count, size_t last, const Make& make) const;
+    void MakeTensor(const Frames& frames, size_t number, size_t slot, size_t count, Scratch& scratch) const;
+    void QuantiseInput(const Frames& frames, size_t slot, size_t count, Scratch& scratch) const;
+    void Convolve(const Layer& layer, const Rows& home, size_t slot, size_t count, Scratch& scratch) const;
+    void AddTensors(const Layer& layer, const Rows& home, size_t slot, size_t count, Scratch& scratch) const;
+    void SumRows(const Layer& layer, const Rows& home, size_t slot, size_t count, Scratch& scratch) const;
+    void FillGaps(const Rows& home, size_t slot, size_t count, Scratch& scratch) const;
+    void Copy(const Rows& home, size_t reader, size_t slot, size_t count, Scratch& scratch) const;
+    void FillColumns(size_t number, size_t count, size_t column, Scratch& scratch) const;
     void RunLinear(size_t number, Scratch& scratch) const;
     void RunLogits(size_t count, float* logits, Scratch& scratch) const;
-    void MakeRow(const Layer& layer, size_t output, const uint8_t* codes, size_t sums, Scratch& scratch,
-                 uint8_t* made) const;
-    void MakeFour(const Frames& frame, size_t number, size_t channel, size_t count, Scratch& scratch, uint8_t* place) const;
-    const uint8_t* Quads(size_t source, size_t channel, Scratch& scratch) const;
-    void AddFour(const Layer& layer, size_t channel, size_t count, Scratch& scratch, uint8_t* place) const;
-    void PlaceRow(Made made, const Rows& rows, size_t channel, uint8_t* tensor) const;
-    void PlaceFour(size_t reader, size_t channel, size_t count, const uint8_t* quads, Scratch& scratch) const;
+    size_t Slots(size_t tensor) const;
+    size_t FirstPlace(const Rows& rows, size_t slot) const;
     std::unique_ptr<Scratch> Borrow() const;
     void GiveBack(std::unique_ptr<Scratch> scratch) const;
 
@@ -174,11 +184,12 @@ class Network {
     int low_;
     int high_;
     std::vector<Tensor> tensors_;
-    std::vector<Rows> rows_;                   // of the tensors that convolutions and sums read
-    std::vector<std::vector<uint8_t>> empty_;  // and these tensors with nothing but zero in them
-    std::vector<std::vector<size_t>> readers_;  // of each tensor, in rows_
     std::vector<Layer> layers_;
     size_t linear_from_ = 0;  // the first layer that is linear, or the number of layers
+    size_t side_by_side_from_ = 0;          // the first tensor whose rows have several frames
+    std::vector<size_t> pitches_;           // of each tensor before the linear layers: codes from one frame to the next
+    std::vector<Rows> rows_;                // first of each of these tensors as it is made, then for other readers
+    std::vector<CodeRoom> empty_;           // and these with nothing but zero in them
     size_t classes_ = 0;
     std::vector<std::vector<Tap>> logit_taps_;
     Logits logits_;
