@@ -196,22 +196,20 @@ HWY_INLINE V16 PairProducts(V8 codes, V16 weights) {
 #endif
 }
 
-// Sums of kVectors vectors of codes. Of each, "low" has those of the lower half of every block of 16 codes, and "high"
-// those of the upper half.
-template <size_t kVectors>
-HWY_INLINE void SumPairs(const uint8_t* HWY_RESTRICT codes, const PairTap* taps, size_t count, V16* low, V16* high) {
-    const D8 d8;
-    const D16 d16;
-    for (size_t v = 0; v < kVectors; ++v) low[v] = high[v] = hn::Zero(d16);
-    for (size_t i = 0; i < count; ++i) {
-        const auto weights = hn::BitCast(d16, hn::Set(hn::ScalableTag<int32_t>(), taps[i].weights));
-        for (size_t v = 0; v < kVectors; ++v) {
-            const auto first = hn::LoadU(d8, codes + taps[i].first + v * hn::Lanes(d8));
-            const auto second = hn::LoadU(d8, codes + taps[i].second + v * hn::Lanes(d8));
-            low[v] = hn::Add(low[v], PairProducts(hn::InterleaveLower(first, second), weights));
-            high[v] = hn::Add(high[v], PairProducts(hn::InterleaveUpper(d8, first, second), weights));
-        }
-    }
+// Loads codes that several instructions take; else compilers have each of them load its own.
+HWY_INLINE V8 LoadOnce(const uint8_t* HWY_RESTRICT codes) {
+    auto loaded = hn::LoadU(D8(), codes);
+    asm("" : "+v"(loaded.raw));
+    return loaded;
+}
+
+// Adds the products of a vector of codes of each of two taps: to "low" those of the lower half of every block of 16
+// codes, to "high" those of the upper half.
+HWY_INLINE void AddPair(const uint8_t* HWY_RESTRICT first_codes, const uint8_t* HWY_RESTRICT second_codes, V16 weights,
+                        V16& low, V16& high) {
+    const auto first = LoadOnce(first_codes), second = LoadOnce(second_codes);
+    low = hn::Add(low, PairProducts(hn::InterleaveLower(first, second), weights));
+    high = hn::Add(high, PairProducts(hn::InterleaveUpper(D8(), first, second), weights));
 }
 
 // Codes of a vector of sums, in order.
@@ -241,24 +239,36 @@ HWY_INLINE void RoundPooledBlocks(V16 low, V16 high, const RoundingVectors& roun
 #endif
 }
 
+// Codes of a vector of sums for each number in kVectors. The sums are named one by one, so that all of them stay in
+// registers while the taps are added.
+template <size_t... kVectors>
+HWY_INLINE void PairTile(const uint8_t* HWY_RESTRICT codes, const std::vector<PairTap>& taps, size_t pool,
+                         const RoundingVectors& round, uint8_t* HWY_RESTRICT made, std::index_sequence<kVectors...>) {
+    const D16 d16;
+    const size_t lanes = hn::Lanes(D8());
+    V16 low[] = {((void)kVectors, hn::Zero(d16))...}, high[] = {((void)kVectors, hn::Zero(d16))...};
+    for (const PairTap& tap : taps) {
+        const auto weights = hn::BitCast(d16, hn::Set(hn::ScalableTag<int32_t>(), tap.weights));
+        const uint8_t *first = codes + tap.first, *second = codes + tap.second;
+        (AddPair(first + kVectors * lanes, second + kVectors * lanes, weights, low[kVectors], high[kVectors]), ...);
+    }
+    if (pool == 2) {
+        (RoundPooledBlocks(low[kVectors], high[kVectors], round, made + kVectors * lanes / 2), ...);
+    } else {
+        (RoundBlocks(low[kVectors], high[kVectors], round, made + kVectors * lanes), ...);
+    }
+}
+
 template <size_t kVectors>
 HWY_INLINE void PairTile(const uint8_t* codes, const std::vector<PairTap>& taps, size_t pool, const RoundingVectors& round,
-                         uint8_t* HWY_RESTRICT made) {
-    V16 low[kVectors], high[kVectors];
-    SumPairs<kVectors>(codes, taps.data(), taps.size(), low, high);
-    const size_t lanes = hn::Lanes(D8());
-    for (size_t v = 0; v < kVectors; ++v) {
-        if (pool == 2) {
-            RoundPooledBlocks(low[v], high[v], round, made + v * lanes / 2);
-        } else {
-            RoundBlocks(low[v], high[v], round, made + v * lanes);
-        }
-    }
+                         uint8_t* made) {
+    PairTile(codes, taps, pool, round, made, std::make_index_sequence<kVectors>());
 }
 #endif
 
-HWY_INLINE void RoundedRow(const uint8_t* codes, const std::vector<Tap>& taps, const std::vector<PairTap>& pairs, size_t length,
-                           size_t pool, const Rounding& rounding, int16_t* sums, uint8_t* made) {
+HWY_INLINE void RoundedRow(const uint8_t* codes, const std::vector<Tap>& taps,
+                           [[maybe_unused]] const std::vector<PairTap>& pairs, size_t length, size_t pool,
+                           const Rounding& rounding, int16_t* sums, uint8_t* made) {
     const hn::ScalableTag<int16_t> d;
     const hn::Rebind<uint8_t, decltype(d)> d8;
     const RoundingVectors round(rounding);
