@@ -13,101 +13,114 @@
 #include "hwy/foreach_target.h"  // compiles this file once for each instruction set
 #include "hwy/highway.h"
 
+// What is called with vectors of an instruction set must be part of what was compiled for that.
+#define AMC_INLINE HWY_ATTR __attribute__((always_inline))
+
 HWY_BEFORE_NAMESPACE();
 namespace amc {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// So many vectors of sums stay in registers while all taps are added to them.
-template <size_t kVectors, typename T, class V>
-HWY_INLINE void SumTile(const uint8_t* HWY_RESTRICT codes, const Tap* taps, size_t count, V& s0, V& s1, V& s2, V& s3) {
+// Calls call(a constant for each number).
+template <class Call, size_t... kNumbers>
+HWY_INLINE void ForNumbers(const Call& call, std::index_sequence<kNumbers...>) {
+    call(std::integral_constant<size_t, kNumbers>()...);
+}
+
+// Calls tile(indices of so many vectors, first place) for all places of a row, "lanes" in a vector: four vectors at a time,
+// fewer at its end.
+template <class Tile>
+HWY_INLINE void ForTiles(size_t length, size_t lanes, const Tile& tile) {
+    size_t t = 0;
+    for (; t + 2 * lanes < length; t += 4 * lanes) tile(std::make_index_sequence<4>(), t);
+    if (t + lanes < length) {
+        tile(std::make_index_sequence<2>(), t);
+    } else if (t < length) {
+        tile(std::make_index_sequence<1>(), t);
+    }
+}
+
+#if HWY_TARGET == HWY_SCALAR
+// Of one instruction for one sum, compilers make instructions for some sums at once where a loop is as simple as this.
+constexpr size_t kPlain = 256;
+
+template <typename T>
+void PlainSums(const uint8_t* __restrict__ codes, const std::vector<Tap>& taps, size_t place, size_t length,
+               T* __restrict__ sums) {
+    std::fill_n(sums, length, T{0});
+    for (const Tap& tap : taps) {
+        const uint8_t* __restrict__ from = codes + tap.offsets[place];
+        const T weight = static_cast<T>(tap.weight);
+        for (size_t t = 0; t < length; ++t) sums[t] = static_cast<T>(sums[t] + weight * from[t]);
+    }
+}
+#endif
+
+// A vector of sums for each number in kVectors, of which the taps' products are added to each. They are named one by one,
+// so that all of them stay in registers.
+template <typename T, class V, size_t... kVectors>
+HWY_INLINE void AddTaps(const uint8_t* HWY_RESTRICT codes, const std::vector<Tap>& taps, size_t place, V* sums,
+                        std::index_sequence<kVectors...>) {
     const hn::ScalableTag<T> d;
     const hn::Rebind<uint8_t, decltype(d)> d8;
     const size_t lanes = hn::Lanes(d);
-    s0 = s1 = s2 = s3 = hn::Zero(d);
-    for (size_t i = 0; i < count; ++i) {
-        const auto weight = hn::Set(d, static_cast<T>(taps[i].weight));
-        const uint8_t* HWY_RESTRICT from = codes + taps[i].offset;
-        s0 = hn::Add(s0, hn::Mul(weight, hn::PromoteTo(d, hn::LoadU(d8, from))));
-        if (kVectors > 1) s1 = hn::Add(s1, hn::Mul(weight, hn::PromoteTo(d, hn::LoadU(d8, from + lanes))));
-        if (kVectors > 2) {
-            s2 = hn::Add(s2, hn::Mul(weight, hn::PromoteTo(d, hn::LoadU(d8, from + 2 * lanes))));
-            s3 = hn::Add(s3, hn::Mul(weight, hn::PromoteTo(d, hn::LoadU(d8, from + 3 * lanes))));
+    for (const Tap& tap : taps) {
+        const auto weight = hn::Set(d, static_cast<T>(tap.weight));
+        const uint8_t* HWY_RESTRICT from = codes + tap.offsets[place];
+        ((sums[kVectors] = hn::Add(sums[kVectors],
+                                   hn::Mul(weight, hn::PromoteTo(d, hn::LoadU(d8, from + kVectors * lanes))))),
+         ...);
+    }
+}
+
+// made[t] = code of the sum at t, or where the pool is 2 of the larger one of two. "code_of" takes and gives vectors.
+template <typename T, size_t kPool, class CodeOf>
+HWY_INLINE void CodesOfSums(const uint8_t* HWY_RESTRICT codes, const std::vector<Tap>& taps, size_t length,
+                            const CodeOf& code_of, uint8_t* HWY_RESTRICT made) {
+    const hn::ScalableTag<T> d;
+    const hn::Rebind<uint8_t, decltype(d)> d8;
+#if HWY_TARGET == HWY_SCALAR
+    T sums[kPlain], others[kPlain];
+    for (size_t begin = 0; begin < length; begin += kPlain) {
+        const size_t some = std::min(kPlain, length - begin);
+        PlainSums(codes + begin, taps, 0, some, sums);
+        if (kPool == 2) {
+            PlainSums(codes + begin, taps, 1, some, others);
+            for (size_t t = 0; t < some; ++t) sums[t] = std::max(sums[t], others[t]);
+        }
+        for (size_t t = 0; t < some; ++t) {
+            hn::StoreU(hn::DemoteTo(d8, code_of(hn::LoadU(d, sums + t))), d8, made + begin + t);
         }
     }
-}
-
-template <size_t kVectors, typename T>
-HWY_INLINE void StoreTile(const uint8_t* codes, const Tap* taps, size_t count, T* HWY_RESTRICT sums) {
-    const hn::ScalableTag<T> d;
+#else
     const size_t lanes = hn::Lanes(d);
-    hn::Vec<decltype(d)> s0, s1, s2, s3;
-    SumTile<kVectors, T>(codes, taps, count, s0, s1, s2, s3);
-    hn::StoreU(s0, d, sums);
-    if (kVectors > 1) hn::StoreU(s1, d, sums + lanes);
-    if (kVectors > 2) {
-        hn::StoreU(s2, d, sums + 2 * lanes);
-        hn::StoreU(s3, d, sums + 3 * lanes);
-    }
-}
-
-// Calls tile(number of vectors, first sum) for all sums of a row: four vectors at a time, fewer at its end.
-template <typename T, class Tile>
-HWY_INLINE void ForTiles(size_t length, const Tile& tile) {
-    const size_t lanes = hn::Lanes(hn::ScalableTag<T>());
-    size_t t = 0;
-    for (; t + 2 * lanes < length; t += 4 * lanes) tile(std::integral_constant<size_t, 4>(), t);
-    if (t + lanes < length) {
-        tile(std::integral_constant<size_t, 2>(), t);
-    } else if (t < length) {
-        tile(std::integral_constant<size_t, 1>(), t);
-    }
-}
-
-template <typename T>
-HWY_INLINE void SumRowOf(const uint8_t* codes, const Tap* taps, size_t count, size_t length, T* sums) {
-    ForTiles<T>(length, [&](auto vectors, size_t t) HWY_ATTR {
-        StoreTile<decltype(vectors)::value>(codes + t, taps, count, sums + t);
+    ForTiles(length, lanes, [&](auto vectors, size_t t) AMC_INLINE {
+        const auto tile = [&](auto... number) AMC_INLINE {
+            hn::Vec<decltype(d)> sums[] = {((void)number, hn::Zero(d))...};
+            AddTaps<T>(codes + t, taps, 0, sums, vectors);
+            if (kPool == 2) {
+                hn::Vec<decltype(d)> others[] = {((void)number, hn::Zero(d))...};
+                AddTaps<T>(codes + t, taps, 1, others, vectors);
+                ((sums[number] = hn::Max(sums[number], others[number])), ...);
+            }
+            (hn::StoreU(hn::DemoteTo(d8, code_of(sums[number])), d8, made + t + number * lanes), ...);
+        };
+        ForNumbers(tile, vectors);
     });
+#endif
 }
 
-template <typename T>
-HWY_INLINE void PoolByTwo(T* sums, size_t pooled) {
+template <typename T, size_t kPool>
+HWY_INLINE void CountedRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, const std::vector<T>& limits,
+                           uint8_t* made) {
     const hn::ScalableTag<T> d;
-    const size_t lanes = hn::Lanes(d);
-    for (size_t t = 0; t < pooled; t += lanes) {
-        hn::Vec<decltype(d)> even, odd;
-        hn::LoadInterleaved2(d, sums + 2 * t, even, odd);
-        hn::StoreU(hn::Max(even, odd), d, sums + t);
-    }
-}
-
-// Leaves the largest of every pool at the front; returns how many there are.
-template <typename T>
-HWY_INLINE size_t PoolRow(T* sums, size_t length, size_t pool) {
-    const size_t pooled = length / pool;
-    if (pool == 2) {
-        PoolByTwo(sums, pooled);
-    } else if (pool > 2) {
-        for (size_t t = 0; t < pooled; ++t) sums[t] = *std::max_element(sums + t * pool, sums + (t + 1) * pool);
-    }
-    return pooled;
-}
-
-template <typename T>
-HWY_INLINE void CountedRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, size_t pool,
-                           const std::vector<T>& limits, T* sums, uint8_t* made) {
-    const hn::ScalableTag<T> d;
-    const hn::Rebind<uint8_t, decltype(d)> d8;
-    SumRowOf(codes, taps.data(), taps.size(), length, sums);
-    const size_t pooled = PoolRow(sums, length, pool);
-    for (size_t t = 0; t < pooled; t += hn::Lanes(d)) {
-        const auto sum = hn::LoadU(d, sums + t);
+    const auto code_of = [&](auto sum) AMC_INLINE {
         auto code = hn::Zero(d);
         // A comparison that holds is -1 in every bit.
         for (const T limit : limits) code = hn::Sub(code, hn::VecFromMask(d, hn::Gt(sum, hn::Set(d, limit))));
-        hn::StoreU(hn::DemoteTo(d8, code), d8, made + t);
-    }
+        return code;
+    };
+    CodesOfSums<T, kPool>(codes, taps, length, code_of, made);
 }
 
 // A rounding with its numbers in all lanes.
@@ -160,22 +173,6 @@ struct RoundingVectors {
 #endif
 };
 
-#if HWY_TARGET != HWY_SCALAR
-// Pools of two of two vectors, without a shuffle before the end: the larger of each pair of lanes is left in its even
-// lane by the one and in its odd lane by the other, so that one rounding serves both.
-template <class V>
-HWY_INLINE void RoundPairs(V first, V second, const RoundingVectors& round, uint8_t* HWY_RESTRICT made) {
-    const hn::ScalableTag<int16_t> d;
-    const hn::Repartition<uint32_t, decltype(d)> d32;
-    const hn::Rebind<uint8_t, decltype(d32)> d8;
-    const auto even = hn::Max(first, hn::BitCast(d, hn::ShiftRight<16>(hn::BitCast(d32, first))));
-    const auto odd = hn::Max(second, hn::BitCast(d, hn::ShiftLeft<16>(hn::BitCast(d32, second))));
-    const auto code = hn::BitCast(d32, round(hn::OddEven(odd, even)));
-    hn::StoreU(hn::TruncateTo(d8, code), d8, made);
-    hn::StoreU(hn::TruncateTo(d8, hn::ShiftRight<16>(code)), d8, made + hn::Lanes(d8));
-}
-#endif
-
 // x86 adds the products of two neighbouring bytes at once, unsigned by signed: of two taps, each with half the loads and
 // sums. It saturates where two products leave 16 bits, which they cannot where the whole sum never does.
 #define AMC_HAS_PAIRS (HWY_ARCH_X86 && HWY_TARGET <= HWY_SSSE3)
@@ -208,101 +205,65 @@ HWY_INLINE V8 LoadOnce(const uint8_t* HWY_RESTRICT codes) {
 HWY_INLINE void AddPair(const uint8_t* HWY_RESTRICT first_codes, const uint8_t* HWY_RESTRICT second_codes, V16 weights,
                         V16& low, V16& high) {
     const auto first = LoadOnce(first_codes), second = LoadOnce(second_codes);
-    low = hn::Add(low, PairProducts(hn::InterleaveLower(first, second), weights));
-    high = hn::Add(high, PairProducts(hn::InterleaveUpper(D8(), first, second), weights));
+    auto new_low = hn::Add(low, PairProducts(hn::InterleaveLower(first, second), weights));
+    auto new_high = hn::Add(high, PairProducts(hn::InterleaveUpper(D8(), first, second), weights));
+    // One vector after the other: else compilers begin all of them at once and run out of registers.
+    asm volatile("" : "+v"(new_low.raw), "+v"(new_high.raw));
+    low = new_low;
+    high = new_high;
 }
 
-// Codes of a vector of sums, in order.
-HWY_INLINE void RoundBlocks(V16 low, V16 high, const RoundingVectors& round, uint8_t* HWY_RESTRICT made) {
-    const D8 d8;
-    HWY_ALIGN static constexpr uint8_t kOrder[16] = {0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15};
-    const auto codes = hn::Or(round(low), hn::ShiftLeft<8>(round(high)));
-    hn::StoreU(hn::TableLookupBytes(hn::BitCast(d8, codes), hn::LoadDup128(d8, kOrder)), d8, made);
-}
-
-// The same of pools of two: the larger of each pair of lanes is left in its even lane of "low" and in its odd lane of
-// "high", so that one rounding serves both.
-HWY_INLINE void RoundPooledBlocks(V16 low, V16 high, const RoundingVectors& round, uint8_t* HWY_RESTRICT made) {
-    const D8 d8;
-    const D16 d16;
-    const hn::ScalableTag<uint32_t> d32;
-    const hn::ScalableTag<uint64_t> d64;
-    HWY_ALIGN static constexpr uint8_t kOrder[16] = {0, 4, 8, 12, 2, 6, 10, 14, 0, 4, 8, 12, 2, 6, 10, 14};
-    const auto even = hn::Max(low, hn::BitCast(d16, hn::ShiftRight<16>(hn::BitCast(d32, low))));
-    const auto odd = hn::Max(high, hn::BitCast(d16, hn::ShiftLeft<16>(hn::BitCast(d32, high))));
-    const auto codes = hn::TableLookupBytes(hn::BitCast(d8, round(hn::OddEven(odd, even))), hn::LoadDup128(d8, kOrder));
-#if HWY_TARGET <= HWY_AVX2
-    const auto halves = hn::BitCast(d64, codes);
-    hn::StoreU(hn::LowerHalf(hn::ConcatEven(d64, halves, halves)), hn::Half<decltype(d64)>(), reinterpret_cast<uint64_t*>(made));
+// Both halves of every block of 16 codes, side by side again.
+HWY_INLINE V8 JoinBlocks(V16 low, V16 high) {
+#if HWY_TARGET <= HWY_AVX3
+    return V8{_mm512_packus_epi16(low.raw, high.raw)};
+#elif HWY_TARGET <= HWY_AVX2
+    return V8{_mm256_packus_epi16(low.raw, high.raw)};
 #else
-    hn::StoreU(hn::LowerHalf(hn::BitCast(d64, codes)), hn::Half<decltype(d64)>(), reinterpret_cast<uint64_t*>(made));
+    return V8{_mm_packus_epi16(low.raw, high.raw)};
 #endif
 }
 
-// Codes of a vector of sums for each number in kVectors. The sums are named one by one, so that all of them stay in
-// registers while the taps are added.
-template <size_t... kVectors>
-HWY_INLINE void PairTile(const uint8_t* HWY_RESTRICT codes, const std::vector<PairTap>& taps, size_t pool,
-                         const RoundingVectors& round, uint8_t* HWY_RESTRICT made, std::index_sequence<kVectors...>) {
+// Codes of so many vectors, as CodesOfSums makes them.
+template <size_t kPool, size_t... kVectors>
+HWY_INLINE void PairTile(const uint8_t* HWY_RESTRICT codes, const std::vector<PairTap>& taps, const RoundingVectors& round,
+                         uint8_t* HWY_RESTRICT made, std::index_sequence<kVectors...>) {
     const D16 d16;
     const size_t lanes = hn::Lanes(D8());
     V16 low[] = {((void)kVectors, hn::Zero(d16))...}, high[] = {((void)kVectors, hn::Zero(d16))...};
+    V16 other_low[] = {((void)kVectors, hn::Zero(d16))...}, other_high[] = {((void)kVectors, hn::Zero(d16))...};
     for (const PairTap& tap : taps) {
         const auto weights = hn::BitCast(d16, hn::Set(hn::ScalableTag<int32_t>(), tap.weights));
-        const uint8_t *first = codes + tap.first, *second = codes + tap.second;
+        const uint8_t *first = codes + tap.first[0], *second = codes + tap.second[0];
         (AddPair(first + kVectors * lanes, second + kVectors * lanes, weights, low[kVectors], high[kVectors]), ...);
+        if (kPool == 2) {
+            const uint8_t *other_first = codes + tap.first[1], *other_second = codes + tap.second[1];
+            (AddPair(other_first + kVectors * lanes, other_second + kVectors * lanes, weights, other_low[kVectors],
+                     other_high[kVectors]),
+             ...);
+        }
     }
-    if (pool == 2) {
-        (RoundPooledBlocks(low[kVectors], high[kVectors], round, made + kVectors * lanes / 2), ...);
-    } else {
-        (RoundBlocks(low[kVectors], high[kVectors], round, made + kVectors * lanes), ...);
+    if (kPool == 2) {
+        ((low[kVectors] = hn::Max(low[kVectors], other_low[kVectors])), ...);
+        ((high[kVectors] = hn::Max(high[kVectors], other_high[kVectors])), ...);
     }
-}
-
-template <size_t kVectors>
-HWY_INLINE void PairTile(const uint8_t* codes, const std::vector<PairTap>& taps, size_t pool, const RoundingVectors& round,
-                         uint8_t* made) {
-    PairTile(codes, taps, pool, round, made, std::make_index_sequence<kVectors>());
+    (hn::StoreU(JoinBlocks(round(low[kVectors]), round(high[kVectors])), D8(), made + kVectors * lanes), ...);
 }
 #endif
 
-HWY_INLINE void RoundedRow(const uint8_t* codes, const std::vector<Tap>& taps,
-                           [[maybe_unused]] const std::vector<PairTap>& pairs, size_t length, size_t pool,
-                           const Rounding& rounding, int16_t* sums, uint8_t* made) {
-    const hn::ScalableTag<int16_t> d;
-    const hn::Rebind<uint8_t, decltype(d)> d8;
-    const RoundingVectors round(rounding);
+template <size_t kPool>
+HWY_INLINE void RoundedRow(const uint8_t* codes, const RowOutput& output, size_t length, uint8_t* made) {
+    const RoundingVectors round(*output.rounding);
 #if AMC_HAS_PAIRS
     // In a row of half a vector's codes half of the work would be for nothing.
-    if (!pairs.empty() && pool <= 2 && length > hn::Lanes(d)) {
-        const size_t lanes = hn::Lanes(D8());
-        size_t t = 0;
-        for (; t + 2 * lanes < length; t += 4 * lanes) PairTile<4>(codes + t, pairs, pool, round, made + t / pool);
-        if (t + lanes < length) {
-            PairTile<2>(codes + t, pairs, pool, round, made + t / pool);
-        } else if (t < length) {
-            PairTile<1>(codes + t, pairs, pool, round, made + t / pool);
-        }
-        return;
-    }
-#endif
-#if HWY_TARGET != HWY_SCALAR
-    if (pool == 2) {
-        ForTiles<int16_t>(length, [&](auto vectors, size_t t) HWY_ATTR {
-            constexpr size_t kVectors = decltype(vectors)::value;
-            hn::Vec<decltype(d)> s0, s1, s2, s3;
-            SumTile<kVectors, int16_t>(codes + t, taps.data(), taps.size(), s0, s1, s2, s3);
-            RoundPairs(s0, s1, round, made + t / 2);
-            if (kVectors > 2) RoundPairs(s2, s3, round, made + t / 2 + hn::Lanes(d));
+    if (!output.pairs.empty() && length > hn::Lanes(D16())) {
+        ForTiles(length, hn::Lanes(D8()), [&](auto vectors, size_t t) AMC_INLINE {
+            PairTile<kPool>(codes + t, output.pairs, round, made + t, vectors);
         });
         return;
     }
 #endif
-    SumRowOf(codes, taps.data(), taps.size(), length, sums);
-    const size_t pooled = PoolRow(sums, length, pool);
-    for (size_t t = 0; t < pooled; t += hn::Lanes(d)) {
-        hn::StoreU(hn::DemoteTo(d8, round(hn::LoadU(d, sums + t))), d8, made + t);
-    }
+    CodesOfSums<int16_t, kPool>(codes, output.taps, length, round, made);
 }
 
 // AVX-512 and what goes beyond it. Highway has no sums of four products of bytes everywhere; what the processor has is
@@ -335,52 +296,38 @@ HWY_INLINE V32 QuadCode(V32 sum, const QuadOutput& output) {
     return code;
 }
 
-template <size_t kPool>
-HWY_INLINE V32 Pooled(const V32* sums) {
-    if constexpr (kPool == 1) return sums[0];
-    const D32 d;
-    return hn::Max(hn::ConcatEven(d, sums[1], sums[0]), hn::ConcatOdd(d, sums[1], sums[0]));
-}
-
-// kPool vectors of sums for each number in kMade, of each output, become a vector of quads each. The vectors are named
-// one by one, so that all of them stay in registers while the taps are added.
-template <size_t kPool, size_t... kSums, size_t... kMade>
+// Of each output a vector of sums for each number in kVectors, and of their codes as many vectors of quads. The vectors are
+// named one by one, so that all of them stay in registers while the taps are added.
+template <size_t kPool, size_t... kVectors>
 HWY_INLINE void QuadTile(const uint8_t* HWY_RESTRICT codes, const QuadOutput* outputs, size_t count,
-                         uint8_t* HWY_RESTRICT made, std::index_sequence<kSums...>, std::index_sequence<kMade...>) {
+                         uint8_t* HWY_RESTRICT made, std::index_sequence<kVectors...>) {
     const D32 d;
-    V32 packed[] = {((void)kMade, hn::Zero(d))...};
+    V32 packed[] = {((void)kVectors, hn::Zero(d))...};
     for (size_t o = 0; o < count; ++o) {
-        V32 sums[] = {((void)kSums, hn::Zero(d))...};
+        V32 sums[] = {((void)kVectors, hn::Zero(d))...}, others[] = {((void)kVectors, hn::Zero(d))...};
         for (const QuadTap& tap : outputs[o].taps) {
             int32_t four;
             hwy::CopyBytes<4>(tap.weights, &four);
             const auto weights = hn::Set(d, four);
-            const uint8_t* HWY_RESTRICT from = codes + tap.offset;
-            (AddProducts(sums[kSums], from + 64 * kSums, weights), ...);
+            (AddProducts(sums[kVectors], codes + tap.offsets[0] + 64 * kVectors, weights), ...);
+            if (kPool == 2) (AddProducts(others[kVectors], codes + tap.offsets[1] + 64 * kVectors, weights), ...);
         }
+        if (kPool == 2) ((sums[kVectors] = hn::Max(sums[kVectors], others[kVectors])), ...);
         const auto shift = static_cast<int>(8 * o);
-        ((packed[kMade] = hn::Or(packed[kMade],
-                                 hn::ShiftLeftSame(QuadCode(Pooled<kPool>(sums + kPool * kMade), outputs[o]), shift))),
-         ...);
+        ((packed[kVectors] = hn::Or(packed[kVectors], hn::ShiftLeftSame(QuadCode(sums[kVectors], outputs[o]), shift))), ...);
     }
-    (hn::StoreU(packed[kMade], d, reinterpret_cast<int32_t*>(made + 64 * kMade)), ...);
-}
-
-// A tile of kVectors vectors of sums for each output.
-template <size_t kVectors, size_t kPool>
-HWY_INLINE void QuadTile(const uint8_t* codes, const QuadOutput* outputs, size_t count, uint8_t* made) {
-    QuadTile<kPool>(codes, outputs, count, made, std::make_index_sequence<kVectors>(),
-                    std::make_index_sequence<kVectors / kPool>());
+    (hn::StoreU(packed[kVectors], d, reinterpret_cast<int32_t*>(made + 64 * kVectors)), ...);
 }
 
 template <size_t kPool>
 HWY_INLINE void QuadRowsOf(const uint8_t* codes, const QuadOutput* outputs, size_t count, size_t length, uint8_t* made) {
+    constexpr size_t kMost = kPool == 2 ? 4 : 8;
     size_t t = 0;
-    for (; t + 128 <= length; t += 128) QuadTile<8, kPool>(codes + 4 * t, outputs, count, made + 4 * t / kPool);
-    for (; t + 64 <= length; t += 64) QuadTile<4, kPool>(codes + 4 * t, outputs, count, made + 4 * t / kPool);
-    for (; t + kPool <= length; t += 16 * kPool) {
-        QuadTile<kPool, kPool>(codes + 4 * t, outputs, count, made + 4 * t / kPool);
+    for (; t + 16 * kMost <= length; t += 16 * kMost) {
+        QuadTile<kPool>(codes + 4 * t, outputs, count, made + 4 * t, std::make_index_sequence<kMost>());
     }
+    for (; t + 16 < length; t += 32) QuadTile<kPool>(codes + 4 * t, outputs, count, made + 4 * t, std::make_index_sequence<2>());
+    if (t < length) QuadTile<kPool>(codes + 4 * t, outputs, count, made + 4 * t, std::make_index_sequence<1>());
 }
 
 void QuadRows(const uint8_t* codes, const QuadOutput* outputs, size_t count, size_t length, size_t pool, uint8_t* made) {
@@ -441,8 +388,21 @@ void SplitRowOf(const uint8_t* codes, size_t length, uint8_t* even, uint8_t* odd
     }
 }
 
-void SumRow32(const uint8_t* codes, const Tap* taps, size_t count, size_t length, int32_t* sums) {
-    SumRowOf(codes, taps, count, length, sums);
+void SumRowOf(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, int32_t* sums) {
+#if HWY_TARGET == HWY_SCALAR
+    PlainSums(codes, taps, 0, length, sums);
+#else
+    const hn::ScalableTag<int32_t> d;
+    const size_t lanes = hn::Lanes(d);
+    ForTiles(length, lanes, [&](auto vectors, size_t t) AMC_INLINE {
+        const auto tile = [&](auto... number) AMC_INLINE {
+            hn::Vec<decltype(d)> made[] = {((void)number, hn::Zero(d))...};
+            AddTaps<int32_t>(codes + t, taps, 0, made, vectors);
+            (hn::StoreU(made[number], d, sums + t + number * lanes), ...);
+        };
+        ForNumbers(tile, vectors);
+    });
+#endif
 }
 
 int32_t SumOfCodesHere(const uint8_t* codes, size_t length) {
@@ -459,17 +419,26 @@ int32_t SumOfCodesHere(const uint8_t* codes, size_t length) {
     return total;
 }
 
-void RowsOf(const uint8_t* codes, const RowOutput* outputs, size_t count, size_t length, size_t pool, int16_t* sums16,
-            int32_t* sums32, uint8_t* made, size_t step) {
-    for (size_t o = 0; o < count; ++o) {
-        const RowOutput& output = outputs[o];
-        if (!output.limits32.empty()) {
-            CountedRow(codes, output.taps, length, pool, output.limits32, sums32, made + step * o);
-        } else if (output.rounding) {
-            RoundedRow(codes, output.taps, output.pairs, length, pool, *output.rounding, sums16, made + step * o);
+template <size_t kPool>
+HWY_INLINE void RowOf(const uint8_t* codes, const RowOutput& output, size_t length, uint8_t* made) {
+    if (!output.limits32.empty()) {
+        CountedRow<int32_t, kPool>(codes, output.taps, length, output.limits32, made);
+    } else if (output.rounding) {
+        RoundedRow<kPool>(codes, output, length, made);
+    } else {
+        CountedRow<int16_t, kPool>(codes, output.taps, length, output.limits16, made);
+    }
+}
+
+void RowsOf(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, uint8_t* made,
+            size_t step) {
+    for (const RowOutput& output : outputs) {
+        if (pool == 2) {
+            RowOf<2>(codes, output, length, made);
         } else {
-            CountedRow(codes, output.taps, length, pool, output.limits16, sums16, made + step * o);
+            RowOf<1>(codes, output, length, made);
         }
+        made += step;
     }
 }
 
@@ -593,7 +562,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace amc {
 
-HWY_EXPORT(SumRow32);
+HWY_EXPORT(SumRowOf);
 HWY_EXPORT(SumOfCodesHere);
 HWY_EXPORT(RowsOf);
 HWY_EXPORT(QuadKernelHere);
@@ -607,14 +576,14 @@ HWY_EXPORT(RunQuadsHere);
 HWY_EXPORT(RunLoadsHere);
 
 void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, int32_t* sums) {
-    HWY_DYNAMIC_DISPATCH(SumRow32)(codes, taps.data(), taps.size(), length, sums);
+    HWY_DYNAMIC_DISPATCH(SumRowOf)(codes, taps, length, sums);
 }
 
 int32_t SumOfCodes(const uint8_t* codes, size_t length) { return HWY_DYNAMIC_DISPATCH(SumOfCodesHere)(codes, length); }
 
-void MakeRows(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, int16_t* sums16,
-              int32_t* sums32, uint8_t* made, size_t step) {
-    HWY_DYNAMIC_DISPATCH(RowsOf)(codes, outputs.data(), outputs.size(), length, pool, sums16, sums32, made, step);
+void MakeRows(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, uint8_t* made,
+              size_t step) {
+    HWY_DYNAMIC_DISPATCH(RowsOf)(codes, outputs, length, pool, made, step);
 }
 
 std::vector<PairTap> InPairs(const std::vector<Tap>& taps) {
@@ -623,9 +592,11 @@ std::vector<PairTap> InPairs(const std::vector<Tap>& taps) {
     if (!std::all_of(taps.begin(), taps.end(), fits)) return pairs;
     for (size_t i = 0; i < taps.size(); i += 2) {
         const Tap& first = taps[i];
-        const Tap second = i + 1 < taps.size() ? taps[i + 1] : Tap{first.offset, 0};
+        const Tap second = i + 1 < taps.size() ? taps[i + 1] : Tap{{first.offsets[0], first.offsets[1]}, 0};
         const auto both = static_cast<uint32_t>(first.weight & 0xff) | static_cast<uint32_t>(second.weight & 0xff) << 8;
-        pairs.push_back({first.offset, second.offset, static_cast<int32_t>(both | both << 16)});
+        pairs.push_back({{first.offsets[0], first.offsets[1]},
+                         {second.offsets[0], second.offsets[1]},
+                         static_cast<int32_t>(both | both << 16)});
     }
     return pairs;
 }

@@ -13,16 +13,17 @@
 
 namespace amc {
 
-// A weight that is not zero, and where its codes begin, counted from the first code of the tensor.
+// A weight that is not zero, and where its codes begin, counted from the first code of the tensor: for a sum, or for the
+// first one and the second one of a pool.
 struct Tap {
-    int32_t offset;
+    int32_t offsets[2];
     int32_t weight;
 };
 
 // Two taps, one of which may weigh nothing; "weights" has both as bytes, the first one lowest, and both again.
 struct PairTap {
-    int32_t first;
-    int32_t second;
+    int32_t first[2];
+    int32_t second[2];
     int32_t weights;
 };
 
@@ -38,9 +39,9 @@ struct RowOutput {
     std::vector<int32_t> limits32;
 };
 
-// Four weights, of which one at least is not zero, for the four codes of each place from "offset" bytes on.
+// Four weights, of which one at least is not zero, for the four codes of each place.
 struct QuadTap {
-    int32_t offset;
+    int32_t offsets[2];
     int8_t weights[4];
 };
 
@@ -55,17 +56,17 @@ struct QuadOutput {
 // Codes that may be read, and sums that may be written, behind the last one that counts.
 constexpr size_t kSlack = 1024;
 
-// sums[t] = sum over taps of weight * codes[offset + t], t < length.
+// sums[t] = sum over taps of weight * codes[offsets[0] + t], t < length.
 void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, int32_t* sums);
 
 // The sum of codes[t], t < length, which must not leave 31 bits. Reads nothing behind.
 int32_t SumOfCodes(const uint8_t* codes, size_t length);
 
-// made[step * o + t] = how many of the limits of output o the largest of the sums pool * t ... pool * t + pool - 1 of its
-// products exceeds, t < length / pool. No sum may overflow its type. "sums16" and "sums32" are room for a row of them.
-// Writes up to kRowOverrun codes behind each row, before the next one is written.
-void MakeRows(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, int16_t* sums16,
-              int32_t* sums32, uint8_t* made, size_t step);
+// made[step * o + t] = how many of the limits of output o the sum of its products at t exceeds, t < length; where the pool
+// is 2, the larger of two sums. No sum may overflow its type. Writes up to kRowOverrun codes behind each row, before the
+// next one is written.
+void MakeRows(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, uint8_t* made,
+              size_t step);
 constexpr size_t kRowOverrun = 128;
 
 // Codes of up to four outputs side by side, as the next layer's taps take them: made[4 * t + o] is what MakeRows gives for

@@ -96,17 +96,17 @@ bool PaysInQuads(const Convolution& layer, size_t inputs, bool wide) {
     return wide || singles > 2 * quads;
 }
 
+// As many sums as fit the tile in whole pools, one at least.
+size_t TileOf(size_t pool) { return std::max(kTile / pool, size_t{1}) * pool; }
+
+size_t UnpooledPitch(size_t pool) { return RoundUp(TileOf(pool) + kRowOverrun, kCacheLine); }
+
 }  // namespace
 
 // Working memory of one thread.
 struct Network::Scratch {
     explicit Scratch(const Network& network) : tensors(network.empty_) {
-        size_t longest = std::max(kBlock, kTile), features = 1;
-        for (const auto& layer : network.layers_) longest = std::max(longest, layer.given.pool);
-        sums16.resize(longest + kSlack);
-        sums32.resize(longest + kSlack);
-        size_t most_phases = 0;
-        longest = 0;
+        size_t longest = 0, features = 1, most_phases = 0, most_unpooled = 0;
         for (size_t n = 0; n < network.pitches_.size(); ++n) longest = std::max(longest, network.Slots(n) * network.pitches_[n]);
         for (auto& row : four) row.resize(longest + kSlack);
         halves.resize(2 * longest + kSlack + 64 * (kRowOverrun + kCacheLine));
@@ -119,12 +119,17 @@ struct Network::Scratch {
         for (size_t n = 0; n < network.tensors_.size(); ++n) {
             features = std::max(features, network.tensors_[n].channels * network.tensors_[n].length);
         }
+        for (const auto& layer : network.layers_) {
+            if (layer.given.pool > 2) most_unpooled = std::max(most_unpooled, layer.given.outputs * UnpooledPitch(layer.given.pool));
+        }
+        unpooled.resize(most_unpooled + kSlack);
+        sums.resize(kBlock + kSlack);
         for (auto* side : {&columns, &next_columns}) side->resize(features * kBlock + kSlack);
     }
 
     std::vector<CodeRoom> tensors;  // as rows_ says
-    std::vector<int16_t> sums16;
-    std::vector<int32_t> sums32;
+    std::vector<int32_t> sums;
+    CodeRoom unpooled;   // rows of a tile before a pool
     CodeRoom four[4];    // rows on their way from one form to another
     CodeRoom phases[4];  // and their phases, one behind the other
     CodeRoom halves;     // and half a row, twice, and so on
@@ -198,7 +203,7 @@ void Network::Add(const Convolution& layer) {
     made.linear = whole;
     Require(made.linear || in_order, "a convolution follows a linear layer");
     Require(!made.linear || layer.source + 1 == tensors_.size(), "a linear layer reads another tensor than the last one");
-    made.sums = sums;
+    made.sums = sums / layer.pool * layer.pool;
     const QuadKernel kernel = QuadKernelInUse();
     made.makes_quads = kernel && !made.linear && PaysInQuads(layer, inputs, made.wide);
     if (made.makes_quads) {
@@ -296,7 +301,8 @@ void Network::Finish(const Logits& logits) {
         auto& taps = logit_taps_.emplace_back();
         for (size_t f = 0; f < features; ++f) {
             const int16_t weight = logits.weights[c * features + f];
-            if (weight != 0) taps.push_back({static_cast<int32_t>(f * kBlock), weight});
+            const auto place = static_cast<int32_t>(f * kBlock);
+            if (weight != 0) taps.push_back({{place, place}, weight});
         }
     }
     logits_ = logits;
@@ -304,21 +310,24 @@ void Network::Finish(const Logits& logits) {
     classes_ = classes;
 }
 
-// For each tensor before the linear layers, between its frames: how far convolutions reach beyond either end.
-std::vector<size_t> Network::Gaps() const {
-    std::vector<size_t> gaps(linear_from_ + 1);
+// How far convolutions reach beyond either end of each tensor before the linear layers.
+std::vector<Network::Margins> Network::FindMargins() const {
+    std::vector<Margins> margins(linear_from_ + 1);
     for (const Layer& layer : layers_) {
         if (!layer.IsConvolution()) continue;
-        size_t& gap = gaps[layer.given.source];
-        gap = std::max({gap, layer.given.padding_left, layer.given.padding_right});
+        Margins& margin = margins[layer.given.source];
+        margin.before = std::max(margin.before, layer.given.padding_left);
+        margin.behind = std::max(margin.behind, layer.given.padding_right);
     }
-    return gaps;
+    return margins;
 }
 
 // Pitches with which a convolution or sum of tensors from "first" on is one of whole rows, frames, gaps and all: those of
 // what it makes then lie as far apart as those that it reads, or where it leaves out codes, in proportion. Whether there
 // are any that are worth it.
-bool Network::FindPitches(size_t first, const std::vector<size_t>& gaps) {
+bool Network::FindPitches(size_t first) {
+    // Between two frames the one's room behind is the other's before.
+    const auto needed_by = [this](size_t n) { return tensors_[n].length + std::max(margins_[n].before, margins_[n].behind); };
     const size_t last = linear_from_;
     // Tensors whose pitches hang together have the same "root", of which "steps" codes are one code of theirs.
     std::vector<size_t> root(last + 1), steps(last + 1, 1), common(last + 1, 1), units(last + 1, 1);
@@ -343,10 +352,10 @@ bool Network::FindPitches(size_t first, const std::vector<size_t>& gaps) {
     const auto for_each_root = [&](size_t n) { return common[root[n]] / steps[n]; };
     for (size_t n = first; n <= last; ++n) {
         const size_t each = for_each_root(n);
-        units[root[n]] = std::max(units[root[n]], (tensors_[n].length + gaps[n] + each - 1) / each);
+        units[root[n]] = std::max(units[root[n]], (needed_by(n) + each - 1) / each);
     }
     for (size_t n = 0; n <= last; ++n) {
-        const size_t needed = tensors_[n].length + gaps[n];
+        const size_t needed = needed_by(n);
         pitches_[n] = n < first ? needed : units[root[n]] * for_each_root(n);
         if (n >= first && first < last &&
             (pitches_[n] > needed + needed / 4 || tensors_[n].channels > kLargestSideBySide / kSideBySide / pitches_[n])) {
@@ -361,14 +370,11 @@ size_t Network::Place(size_t tensor, size_t channels, size_t phases) {
     for (size_t n = 0; n < rows_.size(); ++n) {
         if (rows_[n].tensor == tensor && rows_[n].channels == channels && rows_[n].phases == phases) return n;
     }
-    size_t margin = 0;
-    for (const Layer& layer : layers_) {
-        if (layer.IsConvolution() && layer.given.source == tensor) margin = std::max(margin, layer.given.padding_left);
-    }
     const size_t aligned = kCacheLine / channels;
     const size_t each = RoundUp(tensors_[tensor].channels, channels) / channels * phases;
-    margin = RoundUp(margin, aligned);
-    const size_t pitch = RoundUp(margin + Slots(tensor) * pitches_[tensor] / phases + 1 + kRowOverrun, aligned);
+    const size_t margin = RoundUp(margins_[tensor].before, aligned);
+    // An odd number of cache lines, so that the same places of all rows do not compete for the same few sets of the cache.
+    const size_t pitch = (margin + Slots(tensor) * pitches_[tensor] / phases + 1 + kRowOverrun + aligned) / (2 * aligned) * (2 * aligned) + aligned;
     Require(each <= 4 * kLargestSize / channels / pitch, "the layer is larger than the engine takes");
     rows_.push_back({tensor, channels, phases, margin, pitch});
     empty_.emplace_back(each * pitch * channels + kSlack, static_cast<uint8_t>(tensors_[tensor].zero));
@@ -377,9 +383,9 @@ size_t Network::Place(size_t tensor, size_t channels, size_t phases) {
 
 // Says how all tensors lie in memory, and where the layers' taps find them.
 void Network::LayOut() {
-    const auto gaps = Gaps();
+    margins_ = FindMargins();
     pitches_.assign(linear_from_ + 1, 0);
-    for (side_by_side_from_ = 0; !FindPitches(side_by_side_from_, gaps); ++side_by_side_from_) {
+    for (side_by_side_from_ = 0; !FindPitches(side_by_side_from_); ++side_by_side_from_) {
     }
     for (size_t n = 0; n <= linear_from_; ++n) Place(n, n > 0 && layers_[n - 1].makes_quads ? 4 : 1, 1);
     for (Layer& layer : layers_) {
@@ -389,7 +395,7 @@ void Network::LayOut() {
             continue;
         }
         if (!layer.linear) {
-            layer.sources = {Place(layer.given.source, layer.quad_kernel ? 4 : 1, layer.IsConvolution() ? layer.given.stride : 1)};
+            layer.sources = {Place(layer.given.source, layer.quad_kernel ? 4 : 1, layer.IsConvolution() ? layer.Step() : 1)};
         }
         if (layer.row_sums.empty()) AddTaps(layer);
         layer.given.weights.clear();
@@ -402,30 +408,31 @@ void Network::AddTaps(Layer& layer) const {
     const Convolution& given = layer.given;
     const Tensor& input = tensors_[given.source];
     const size_t inputs = input.channels / given.groups, together = layer.quad_kernel ? 4 : 1;
-    const auto padding = static_cast<int64_t>(given.padding_left), stride = static_cast<int64_t>(given.stride);
+    const auto padding = static_cast<int64_t>(given.padding_left), step = static_cast<int64_t>(layer.Step());
     const auto offset = [&](size_t channel, size_t k) {
         if (layer.linear) return static_cast<int64_t>((channel * input.length + k) * kBlock);
         const Rows& rows = rows_[layer.sources[0]];
-        const int64_t at = static_cast<int64_t>(k) - padding, phase = (at % stride + stride) % stride;
+        const int64_t at = static_cast<int64_t>(k) - padding, phase = (at % step + step) % step;
         const size_t begin = rows.Begin(channel, static_cast<size_t>(phase)) - rows.margin * together;
-        return static_cast<int64_t>(begin) + (at - phase) / stride * static_cast<int64_t>(together);
+        return static_cast<int64_t>(begin) + (at - phase) / step * static_cast<int64_t>(together);
     };
     for (size_t o = 0; o < given.outputs; ++o) {
         const size_t first = o / (given.outputs / given.groups) * inputs;
         const int16_t* weights = &given.weights[o * inputs * given.kernel];
         for (size_t i = 0; i < inputs; i += together) {
             for (size_t k = 0; k < given.kernel; ++k) {
-                const int64_t place = offset(first + i, k);
-                Require(place <= std::numeric_limits<int32_t>::max(), "the layer is larger than the engine takes");
+                const int64_t one = offset(first + i, k), next = offset(first + i, k + given.stride);
+                Require(std::max(one, next) <= std::numeric_limits<int32_t>::max(), "the layer is larger than the engine takes");
+                const auto place = static_cast<int32_t>(one), next_place = static_cast<int32_t>(next);
                 if (layer.quad_kernel) {
-                    QuadTap tap{static_cast<int32_t>(place), {}};
+                    QuadTap tap{{place, next_place}, {}};
                     for (size_t c = 0; c < std::min<size_t>(4, inputs - i); ++c) {
                         tap.weights[c] = static_cast<int8_t>(weights[(i + c) * given.kernel + k]);
                     }
                     const bool any = std::any_of(tap.weights, tap.weights + 4, [](int8_t weight) { return weight != 0; });
                     if (any) layer.quads[o].taps.push_back(tap);
                 } else if (const int16_t weight = weights[i * given.kernel + k]) {
-                    layer.rows[o].taps.push_back({static_cast<int32_t>(place), weight});
+                    layer.rows[o].taps.push_back({{place, next_place}, weight});
                 }
             }
         }
@@ -502,23 +509,36 @@ void Network::QuantiseInput(const Frames& frames, size_t slot, size_t count, Scr
     }
 }
 
+// Of "made" codes of each output in "unpooled" the largest one of every pool.
+void Network::PoolCodes(const Layer& layer, const Rows& home, size_t place, size_t made, Scratch& scratch) const {
+    const size_t pool = layer.given.pool;
+    for (size_t o = 0; o < layer.given.outputs; ++o) {
+        const uint8_t* codes = scratch.unpooled.data() + o * UnpooledPitch(pool);
+        uint8_t* row = scratch.tensors[home.tensor].data() + home.Begin(o) + place;
+        for (size_t t = 0; t + pool <= made; t += pool) *row++ = *std::max_element(codes + t, codes + t + pool);
+    }
+}
+
 // The frames of a convolution as if they were one, what lies between them too.
 void Network::Convolve(const Layer& layer, const Rows& home, size_t slot, size_t count, Scratch& scratch) const {
     const Rows& rows = rows_[layer.sources[0]];
-    const size_t pool = layer.given.pool, tile = std::max(kTile / pool, size_t{1}) * pool;
-    const size_t length = (count - 1) * pitches_[rows.tensor] / rows.phases + layer.sums;
+    const size_t pool = layer.given.pool, pooled = layer.PoolsSums() ? 2 : 1;
+    const size_t length = (count - 1) * pitches_[rows.tensor] / rows.phases + layer.sums / pooled;
+    const size_t tile = pool > 2 ? TileOf(pool) : kTile / pooled;
     const uint8_t* codes = scratch.tensors[layer.sources[0]].data() + (rows.margin + FirstPlace(rows, slot)) * rows.channels;
-    uint8_t* made = scratch.tensors[home.tensor].data() + FirstPlace(home, slot) * home.channels;
+    uint8_t* made = scratch.tensors[home.tensor].data();
     for (size_t t = 0; t < length; t += tile) {
-        const size_t sums = std::min(tile, length - t);
-        if (!layer.quad_kernel) {
-            MakeRows(codes + t, layer.rows, sums, pool, scratch.sums16.data(), scratch.sums32.data(),
-                     made + home.Begin(0) + t / pool, home.pitch);
-            continue;
-        }
-        for (size_t o = 0; o < layer.quads.size(); o += 4) {
-            layer.quad_kernel(codes + 4 * t, &layer.quads[o], std::min<size_t>(4, layer.quads.size() - o), sums, pool,
-                              made + home.Begin(o) + 4 * (t / pool));
+        const size_t some = std::min(tile, length - t);
+        if (layer.quad_kernel) {
+            for (size_t o = 0; o < layer.quads.size(); o += 4) {
+                layer.quad_kernel(codes + 4 * t, &layer.quads[o], std::min<size_t>(4, layer.quads.size() - o), some, pooled,
+                                  made + home.Begin(o) + 4 * (FirstPlace(home, slot) + t));
+            }
+        } else if (pool > 2) {
+            MakeRows(codes + t, layer.rows, some, 1, scratch.unpooled.data(), UnpooledPitch(pool));
+            PoolCodes(layer, home, FirstPlace(home, slot) + t / pool, some, scratch);
+        } else {
+            MakeRows(codes + t, layer.rows, some, pooled, made + home.Begin(0) + FirstPlace(home, slot) + t, home.pitch);
         }
     }
 }
@@ -548,15 +568,19 @@ void Network::SumRows(const Layer& layer, const Rows& home, size_t slot, size_t 
     }
 }
 
-// Of what a layer made between the frames nothing but zero stays.
-void Network::FillGaps(const Rows& home, size_t slot, size_t count, Scratch& scratch) const {
+// Where a layer has written between the frames, but readers look for zero.
+void Network::ClearMargins(const Rows& home, size_t slot, size_t count, Scratch& scratch) const {
     const Tensor& tensor = tensors_[home.tensor];
-    const size_t gap = pitches_[home.tensor] - tensor.length;
-    if (gap == 0) return;
+    const Margins& margins = margins_[home.tensor];
+    const size_t pitch = pitches_[home.tensor] * home.channels, behind = margins.behind * home.channels;
+    const size_t before = margins.before * home.channels, end = tensor.length * home.channels;
+    if (before + behind == 0) return;
     for (size_t channel = 0; channel < tensor.channels; channel += home.channels) {
-        uint8_t* row = scratch.tensors[home.tensor].data() + home.Begin(channel);
-        for (size_t n = slot; n < slot + count; ++n) {
-            std::memset(row + (FirstPlace(home, n) + tensor.length) * home.channels, tensor.zero, gap * home.channels);
+        uint8_t* frame = scratch.tensors[home.tensor].data() + home.Begin(channel) + FirstPlace(home, slot) * home.channels;
+        for (size_t n = 0; n < count; ++n, frame += pitch) {
+            // One or two codes most often, for which a call would take longer.
+            for (size_t i = 0; i < behind; ++i) frame[end + i] = static_cast<uint8_t>(tensor.zero);
+            for (size_t i = 1; i <= before; ++i) frame[pitch - i] = static_cast<uint8_t>(tensor.zero);
         }
     }
 }
@@ -610,7 +634,7 @@ void Network::MakeTensor(const Frames& frames, size_t number, size_t slot, size_
     } else {
         Convolve(*layer, home, slot, count, scratch);
     }
-    FillGaps(home, slot, count, scratch);
+    ClearMargins(home, slot, count, scratch);
     for (size_t reader = linear_from_ + 1; reader < rows_.size(); ++reader) {
         if (rows_[reader].tensor == number) Copy(home, reader, slot, count, scratch);
     }
@@ -634,25 +658,24 @@ void Network::FillColumns(size_t number, size_t count, size_t column, Scratch& s
     for (size_t channel = 0; channel < tensor.channels; ++channel) {
         const uint8_t* row = scratch.tensors[number].data() + home.Begin(channel) + channel % home.channels;
         uint8_t* made = scratch.columns.data() + channel * tensor.length * kBlock + column;
-        for (size_t t = 0; t < tensor.length; ++t) {
-            for (size_t n = 0; n < count; ++n) made[t * kBlock + n] = row[(FirstPlace(home, n) + t) * home.channels];
+        for (size_t n = 0; n < count; ++n) {
+            for (size_t t = 0; t < tensor.length; ++t) made[t * kBlock + n] = row[(n * pitches_[number] + t) * home.channels];
         }
     }
 }
 
 // A linear layer, counted from 1, of a block.
 void Network::RunLinear(size_t number, Scratch& scratch) const {
-    MakeRows(scratch.columns.data(), layers_[number - 1].rows, kBlock, 1, scratch.sums16.data(), scratch.sums32.data(),
-             scratch.next_columns.data(), kBlock);
+    MakeRows(scratch.columns.data(), layers_[number - 1].rows, kBlock, 1, scratch.next_columns.data(), kBlock);
     std::swap(scratch.columns, scratch.next_columns);
 }
 
 void Network::RunLogits(size_t count, float* logits, Scratch& scratch) const {
     for (size_t c = 0; c < classes_; ++c) {
-        SumRow(scratch.columns.data(), logit_taps_[c], kBlock, scratch.sums32.data());
+        SumRow(scratch.columns.data(), logit_taps_[c], kBlock, scratch.sums.data());
         for (size_t n = 0; n < count; ++n) {
             // Rounded twice, as the file's own operations are: this file is compiled without contraction.
-            const float product = static_cast<float>(scratch.sums32[n] + logits_.shift[c]) * logits_.scale[c];
+            const float product = static_cast<float>(scratch.sums[n] + logits_.shift[c]) * logits_.scale[c];
             logits[n * classes_ + c] = product + logits_.offset[c];
         }
     }

@@ -129,6 +129,12 @@ class Network {
         }
     };
 
+    // Places beside a frame that kernels reach into.
+    struct Margins {
+        size_t before = 0;
+        size_t behind = 0;
+    };
+
     // An output that is a multiple of the sum of one channel's codes.
     struct SumOfRow {
         int32_t weight;
@@ -148,16 +154,20 @@ class Network {
         bool makes_quads = false;
         bool wide = false;
         bool linear = false;
-        size_t sums = 0;  // of a row, before the pool
+        size_t sums = 0;  // of a row, of which each is a code, or two are where the kernels pool
 
         bool IsConvolution() const { return !addition && row_sums.empty() && !linear; }
+        // The kernels pool by two, of sums that lie in rows of their own. Of longer pools the largest code is taken.
+        bool PoolsSums() const { return given.pool == 2; }
+        // Codes of the source from one of those that the kernels make to the next.
+        size_t Step() const { return given.stride * (PoolsSums() ? 2 : 1); }
     };
 
     struct Scratch;
 
     void AddSumOfRows(const Convolution& layer, const Tensor& output, bool wide);
-    std::vector<size_t> Gaps() const;
-    bool FindPitches(size_t first, const std::vector<size_t>& gaps);
+    std::vector<Margins> FindMargins() const;
+    bool FindPitches(size_t first);
     size_t Place(size_t tensor, size_t channels, size_t phases);
     void LayOut();
     void AddTaps(Layer& layer) const;
@@ -167,10 +177,11 @@ class Network {
     void ForTensors(size_t count, size_t last, const Make& make) const;
     void MakeTensor(const Frames& frames, size_t number, size_t slot, size_t count, Scratch& scratch) const;
     void QuantiseInput(const Frames& frames, size_t slot, size_t count, Scratch& scratch) const;
+    void PoolCodes(const Layer& layer, const Rows& home, size_t place, size_t made, Scratch& scratch) const;
     void Convolve(const Layer& layer, const Rows& home, size_t slot, size_t count, Scratch& scratch) const;
     void AddTensors(const Layer& layer, const Rows& home, size_t slot, size_t count, Scratch& scratch) const;
     void SumRows(const Layer& layer, const Rows& home, size_t slot, size_t count, Scratch& scratch) const;
-    void FillGaps(const Rows& home, size_t slot, size_t count, Scratch& scratch) const;
+    void ClearMargins(const Rows& home, size_t slot, size_t count, Scratch& scratch) const;
     void Copy(const Rows& home, size_t reader, size_t slot, size_t count, Scratch& scratch) const;
     void FillColumns(size_t number, size_t count, size_t column, Scratch& scratch) const;
     void RunLinear(size_t number, Scratch& scratch) const;
@@ -187,7 +198,8 @@ class Network {
     std::vector<Layer> layers_;
     size_t linear_from_ = 0;  // the first layer that is linear, or the number of layers
     size_t side_by_side_from_ = 0;          // the first tensor whose rows have several frames
-    std::vector<size_t> pitches_;           // of each tensor before the linear layers: codes from one frame to the next
+    std::vector<Margins> margins_;          // of each tensor before the linear layers
+    std::vector<size_t> pitches_;           // of the same: codes from one frame to the next
     std::vector<Rows> rows_;                // first of each of these tensors as it is made, then for other readers
     std::vector<CodeRoom> empty_;           // and these with nothing but zero in them
     size_t classes_ = 0;
