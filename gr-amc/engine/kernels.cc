@@ -8,6 +8,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "plain.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels.cc"
 #include "hwy/foreach_target.h"  // compiles this file once for each instruction set
@@ -40,22 +42,7 @@ HWY_INLINE void ForTiles(size_t length, size_t lanes, const Tile& tile) {
     }
 }
 
-#if HWY_TARGET == HWY_SCALAR
-// Of one instruction for one sum, compilers make instructions for some sums at once where a loop is as simple as this.
-constexpr size_t kPlain = 256;
-
-template <typename T>
-void PlainSums(const uint8_t* __restrict__ codes, const std::vector<Tap>& taps, size_t place, size_t length,
-               T* __restrict__ sums) {
-    std::fill_n(sums, length, T{0});
-    for (const Tap& tap : taps) {
-        const uint8_t* __restrict__ from = codes + tap.offsets[place];
-        const T weight = static_cast<T>(tap.weight);
-        for (size_t t = 0; t < length; ++t) sums[t] = static_cast<T>(sums[t] + weight * from[t]);
-    }
-}
-#endif
-
+#if HWY_TARGET != HWY_SCALAR
 // A vector of sums for each number in kVectors, of which the taps' products are added to each. They are named one by one,
 // so that all of them stay in registers.
 template <typename T, class V, size_t... kVectors>
@@ -79,20 +66,6 @@ HWY_INLINE void CodesOfSums(const uint8_t* HWY_RESTRICT codes, const std::vector
                             const CodeOf& code_of, uint8_t* HWY_RESTRICT made) {
     const hn::ScalableTag<T> d;
     const hn::Rebind<uint8_t, decltype(d)> d8;
-#if HWY_TARGET == HWY_SCALAR
-    T sums[kPlain], others[kPlain];
-    for (size_t begin = 0; begin < length; begin += kPlain) {
-        const size_t some = std::min(kPlain, length - begin);
-        PlainSums(codes + begin, taps, 0, some, sums);
-        if (kPool == 2) {
-            PlainSums(codes + begin, taps, 1, some, others);
-            for (size_t t = 0; t < some; ++t) sums[t] = std::max(sums[t], others[t]);
-        }
-        for (size_t t = 0; t < some; ++t) {
-            hn::StoreU(hn::DemoteTo(d8, code_of(hn::LoadU(d, sums + t))), d8, made + begin + t);
-        }
-    }
-#else
     const size_t lanes = hn::Lanes(d);
     ForTiles(length, lanes, [&](auto vectors, size_t t) AMC_INLINE {
         const auto tile = [&](auto... number) AMC_INLINE {
@@ -107,7 +80,6 @@ HWY_INLINE void CodesOfSums(const uint8_t* HWY_RESTRICT codes, const std::vector
         };
         ForNumbers(tile, vectors);
     });
-#endif
 }
 
 template <typename T, size_t kPool>
@@ -148,13 +120,6 @@ struct RoundingVectors {
         return rounding.exact ? code : hn::Sub(code, hn::VecFromMask(D(), hn::Gt(sum, Limit(code))));
     }
 
-#if HWY_TARGET == HWY_SCALAR
-    HWY_INLINE hn::Vec<D> Limit(hn::Vec<D> code) const {
-        const auto number = static_cast<size_t>(hn::GetLane(code));
-        const auto* tables = &rounding.limits[number / kTable * 2];
-        return hn::Set(D(), static_cast<int16_t>(tables[0][number % kTable] | tables[1][number % kTable] << 8));
-    }
-#else
     HWY_INLINE hn::Vec<D> Limit(hn::Vec<D> code) const {
         const hn::Repartition<uint8_t, D> d8;
         const auto both = hn::BitCast(d8, hn::Or(code, hn::ShiftLeft<8>(code)));
@@ -170,8 +135,8 @@ struct RoundingVectors {
         const auto upper = hn::TableLookupBytes(hn::LoadDup128(d8, rounding.limits[table + 1].data()), place);
         return hn::OddEven(upper, lower);
     }
-#endif
 };
+#endif  // HWY_SCALAR
 
 // x86 adds the products of two neighbouring bytes at once, unsigned by signed: of two taps, each with half the loads and
 // sums. It saturates where two products leave 16 bits, which they cannot where the whole sum never does.
@@ -224,10 +189,23 @@ HWY_INLINE V8 JoinBlocks(V16 low, V16 high) {
 #endif
 }
 
-// Codes of so many vectors, as CodesOfSums makes them.
+// Stores codes from number "at" of a row on.
+HWY_INLINE void StoreMade(V8 codes, size_t at, const MadeRows& made) {
+    if (made.odd == 0) {
+        hn::StoreU(codes, D8(), made.codes + at);
+        return;
+    }
+    const hn::Repartition<uint16_t, D8> d16;
+    const hn::Rebind<uint8_t, decltype(d16)> d8;
+    const auto both = hn::BitCast(d16, codes);
+    hn::StoreU(hn::TruncateTo(d8, both), d8, made.codes + at / 2);
+    hn::StoreU(hn::TruncateTo(d8, hn::ShiftRight<8>(both)), d8, made.codes + made.odd + at / 2);
+}
+
+// Codes of so many vectors, as CodesOfSums makes them, from number "at" of a row on.
 template <size_t kPool, size_t... kVectors>
 HWY_INLINE void PairTile(const uint8_t* HWY_RESTRICT codes, const std::vector<PairTap>& taps, const RoundingVectors& round,
-                         uint8_t* HWY_RESTRICT made, std::index_sequence<kVectors...>) {
+                         size_t at, const MadeRows& made, std::index_sequence<kVectors...>) {
     const D16 d16;
     const size_t lanes = hn::Lanes(D8());
     V16 low[] = {((void)kVectors, hn::Zero(d16))...}, high[] = {((void)kVectors, hn::Zero(d16))...};
@@ -247,24 +225,9 @@ HWY_INLINE void PairTile(const uint8_t* HWY_RESTRICT codes, const std::vector<Pa
         ((low[kVectors] = hn::Max(low[kVectors], other_low[kVectors])), ...);
         ((high[kVectors] = hn::Max(high[kVectors], other_high[kVectors])), ...);
     }
-    (hn::StoreU(JoinBlocks(round(low[kVectors]), round(high[kVectors])), D8(), made + kVectors * lanes), ...);
+    (StoreMade(JoinBlocks(round(low[kVectors]), round(high[kVectors])), at + kVectors * lanes, made), ...);
 }
 #endif
-
-template <size_t kPool>
-HWY_INLINE void RoundedRow(const uint8_t* codes, const RowOutput& output, size_t length, uint8_t* made) {
-    const RoundingVectors round(*output.rounding);
-#if AMC_HAS_PAIRS
-    // In a row of half a vector's codes half of the work would be for nothing.
-    if (!output.pairs.empty() && length > hn::Lanes(D16())) {
-        ForTiles(length, hn::Lanes(D8()), [&](auto vectors, size_t t) AMC_INLINE {
-            PairTile<kPool>(codes + t, output.pairs, round, made + t, vectors);
-        });
-        return;
-    }
-#endif
-    CodesOfSums<int16_t, kPool>(codes, output.taps, length, round, made);
-}
 
 // AVX-512 and what goes beyond it. Highway has no sums of four products of bytes everywhere; what the processor has is
 // asked when the kernel is.
@@ -390,7 +353,7 @@ void SplitRowOf(const uint8_t* codes, size_t length, uint8_t* even, uint8_t* odd
 
 void SumRowOf(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, int32_t* sums) {
 #if HWY_TARGET == HWY_SCALAR
-    PlainSums(codes, taps, 0, length, sums);
+    plain::Sum(codes, taps, 0, length, sums);
 #else
     const hn::ScalableTag<int32_t> d;
     const size_t lanes = hn::Lanes(d);
@@ -420,28 +383,67 @@ int32_t SumOfCodesHere(const uint8_t* codes, size_t length) {
 }
 
 template <size_t kPool>
-HWY_INLINE void RowOf(const uint8_t* codes, const RowOutput& output, size_t length, uint8_t* made) {
+HWY_INLINE void RowInOrder(const uint8_t* codes, const RowOutput& output, size_t length, uint8_t* made) {
+#if HWY_TARGET == HWY_SCALAR
+    plain::Row(codes, output, length, kPool, made);
+#else
     if (!output.limits32.empty()) {
         CountedRow<int32_t, kPool>(codes, output.taps, length, output.limits32, made);
     } else if (output.rounding) {
-        RoundedRow<kPool>(codes, output, length, made);
+        CodesOfSums<int16_t, kPool>(codes, output.taps, length, RoundingVectors(*output.rounding), made);
     } else {
         CountedRow<int16_t, kPool>(codes, output.taps, length, output.limits16, made);
     }
+#endif
 }
 
-void RowsOf(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, uint8_t* made,
-            size_t step) {
+template <size_t kPool>
+HWY_INLINE void RowOf(const uint8_t* codes, const RowOutput& output, size_t length, const MadeRows& made) {
+#if AMC_HAS_PAIRS
+    // In a row of half a vector's codes half of the work would be for nothing.
+    if (output.rounding && !output.pairs.empty() && length > hn::Lanes(D16())) {
+        const RoundingVectors round(*output.rounding);
+        ForTiles(length, hn::Lanes(D8()), [&](auto vectors, size_t t) AMC_INLINE {
+            PairTile<kPool>(codes + t, output.pairs, round, t, made, vectors);
+        });
+        return;
+    }
+#endif
+    if (made.odd == 0) {
+        RowInOrder<kPool>(codes, output, length, made.codes);
+        return;
+    }
+    constexpr size_t kPart = 256;
+    uint8_t part[kPart + kRowOverrun];
+    for (size_t t = 0; t < length; t += kPart) {
+        const size_t some = std::min(kPart, length - t);
+        RowInOrder<kPool>(codes + t, output, some, part);
+        SplitRowOf(part, (some + 1) / 2, made.codes + t / 2, made.codes + made.odd + t / 2);
+    }
+}
+
+void RowsOf(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, MadeRows made) {
     for (const RowOutput& output : outputs) {
         if (pool == 2) {
             RowOf<2>(codes, output, length, made);
         } else {
             RowOf<1>(codes, output, length, made);
         }
-        made += step;
+        made.codes += made.step;
     }
 }
 
+#if HWY_TARGET == HWY_SCALAR
+void QuantiseRowOf(const float* values, size_t length, float scale, float low, float high, uint8_t* codes) {
+    plain::Quantise(values, 1, length, 1, scale, low, high, codes);
+}
+
+void QuantisePairsOf(const float* values, size_t length, float divisor, float scale, float low, float high,
+                     uint8_t* first, uint8_t* second) {
+    plain::Quantise(values, 2, length, divisor, scale, low, high, first);
+    plain::Quantise(values + 1, 2, length, divisor, scale, low, high, second);
+}
+#else
 template <class V>
 HWY_INLINE void StoreCodes(V value, V least, V most, uint8_t* codes) {
     const hn::DFromV<V> d;
@@ -484,6 +486,7 @@ void QuantisePairsOf(const float* values, size_t length, float divisor, float sc
         StoreCodes(hn::Div(other, step), least, most, second + t);
     }
 }
+#endif
 
 // --- the limits of the processor ------------------------------------------------------------------
 
@@ -581,9 +584,8 @@ void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, i
 
 int32_t SumOfCodes(const uint8_t* codes, size_t length) { return HWY_DYNAMIC_DISPATCH(SumOfCodesHere)(codes, length); }
 
-void MakeRows(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, uint8_t* made,
-              size_t step) {
-    HWY_DYNAMIC_DISPATCH(RowsOf)(codes, outputs, length, pool, made, step);
+void MakeRows(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, MadeRows made) {
+    HWY_DYNAMIC_DISPATCH(RowsOf)(codes, outputs, length, pool, made);
 }
 
 std::vector<PairTap> InPairs(const std::vector<Tap>& taps) {

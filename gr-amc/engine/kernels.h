@@ -62,11 +62,18 @@ void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, i
 // The sum of codes[t], t < length, which must not leave 31 bits. Reads nothing behind.
 int32_t SumOfCodes(const uint8_t* codes, size_t length);
 
-// made[step * o + t] = how many of the limits of output o the sum of its products at t exceeds, t < length; where the pool
-// is 2, the larger of two sums. No sum may overflow its type. Writes up to kRowOverrun codes behind each row, before the
-// next one is written.
-void MakeRows(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, uint8_t* made,
-              size_t step);
+// Where codes of outputs are written, each output "step" behind the one before: in order; or where "odd" is not zero, the
+// even ones and, so far behind these, the odd ones.
+struct MadeRows {
+    uint8_t* codes;
+    size_t step;
+    size_t odd;
+};
+
+// The code of output o at t, t < length, is how many of its limits the sum of its products there exceeds; where the pool is
+// 2, the larger of two sums. No sum may overflow its type. Writes up to kRowOverrun codes behind each row, before the next
+// one is written.
+void MakeRows(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, MadeRows made);
 constexpr size_t kRowOverrun = 128;
 
 // Codes of up to four outputs side by side, as the next layer's taps take them: made[4 * t + o] is what MakeRows gives for

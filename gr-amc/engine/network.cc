@@ -71,7 +71,7 @@ bool IsSumOfRows(const Convolution& layer, const Tensor& input) {
     return true;
 }
 
-// Whether the layer is faster with sums of four products. Measured: such a sum takes about as long as two products of 16
+// Whether the layer is faster with sums of four products. Measured: such a sum takes about as long as three products of 16
 // bits; those of 32 bits are slower than either.
 bool PaysInQuads(const Convolution& layer, size_t inputs, bool wide) {
     // A quad that is not full must be the last one of a place.
@@ -93,7 +93,7 @@ bool PaysInQuads(const Convolution& layer, size_t inputs, bool wide) {
             }
         }
     }
-    return wide || singles > 2 * quads;
+    return wide || singles > 3 * quads;
 }
 
 // As many sums as fit the tile in whole pools, one at least.
@@ -381,13 +381,32 @@ size_t Network::Place(size_t tensor, size_t channels, size_t phases) {
     return rows_.size() - 1;
 }
 
+// In how many phases a tensor is made: in two where all who read it take it so, and the kernels write it.
+size_t Network::HomePhases(size_t tensor) const {
+    if (tensor == 0 || tensor == linear_from_) return 1;
+    const Layer& maker = layers_[tensor - 1];
+    if (!maker.IsConvolution() || maker.quad_kernel || maker.given.pool > 2) return 1;
+    for (const Layer& layer : layers_) {
+        if (layer.given.source != tensor && !(layer.addition && layer.second == tensor)) continue;
+        if (!layer.IsConvolution() || layer.quad_kernel || layer.Step() != 2) return 1;
+    }
+    return 2;
+}
+
 // Says how all tensors lie in memory, and where the layers' taps find them.
 void Network::LayOut() {
     margins_ = FindMargins();
     pitches_.assign(linear_from_ + 1, 0);
     for (side_by_side_from_ = 0; !FindPitches(side_by_side_from_); ++side_by_side_from_) {
     }
-    for (size_t n = 0; n <= linear_from_; ++n) Place(n, n > 0 && layers_[n - 1].makes_quads ? 4 : 1, 1);
+    for (size_t n = 0; n <= linear_from_; ++n) {
+        const Rows& home = rows_[Place(n, n > 0 && layers_[n - 1].makes_quads ? 4 : 1, HomePhases(n))];
+        auto& cleared = cleared_.emplace_back();
+        for (size_t c = 0; c < home.channels; ++c) {
+            for (size_t i = 0; i < margins_[n].behind; ++i) cleared.push_back(home.At(tensors_[n].length + i) + c);
+            for (size_t i = 1; i <= margins_[n].before; ++i) cleared.push_back(home.At(pitches_[n] - i) + c);
+        }
+    }
     for (Layer& layer : layers_) {
         if (layer.addition) {
             const size_t channels = layer.makes_quads ? 4 : 1;
@@ -535,10 +554,12 @@ void Network::Convolve(const Layer& layer, const Rows& home, size_t slot, size_t
                                   made + home.Begin(o) + 4 * (FirstPlace(home, slot) + t));
             }
         } else if (pool > 2) {
-            MakeRows(codes + t, layer.rows, some, 1, scratch.unpooled.data(), UnpooledPitch(pool));
+            MakeRows(codes + t, layer.rows, some, 1, {scratch.unpooled.data(), UnpooledPitch(pool), 0});
             PoolCodes(layer, home, FirstPlace(home, slot) + t / pool, some, scratch);
         } else {
-            MakeRows(codes + t, layer.rows, some, pooled, made + home.Begin(0) + FirstPlace(home, slot) + t, home.pitch);
+            MakeRows(codes + t, layer.rows, some, pooled,
+                     {made + home.Begin(0) + FirstPlace(home, slot) + t / home.phases, home.pitch * home.phases,
+                      home.phases == 2 ? home.pitch : 0});
         }
     }
 }
@@ -570,17 +591,12 @@ void Network::SumRows(const Layer& layer, const Rows& home, size_t slot, size_t 
 
 // Where a layer has written between the frames, but readers look for zero.
 void Network::ClearMargins(const Rows& home, size_t slot, size_t count, Scratch& scratch) const {
-    const Tensor& tensor = tensors_[home.tensor];
-    const Margins& margins = margins_[home.tensor];
-    const size_t pitch = pitches_[home.tensor] * home.channels, behind = margins.behind * home.channels;
-    const size_t before = margins.before * home.channels, end = tensor.length * home.channels;
-    if (before + behind == 0) return;
-    for (size_t channel = 0; channel < tensor.channels; channel += home.channels) {
+    const size_t pitch = pitches_[home.tensor] / home.phases * home.channels;
+    if (cleared_[home.tensor].empty()) return;
+    for (size_t channel = 0; channel < tensors_[home.tensor].channels; channel += home.channels) {
         uint8_t* frame = scratch.tensors[home.tensor].data() + home.Begin(channel) + FirstPlace(home, slot) * home.channels;
         for (size_t n = 0; n < count; ++n, frame += pitch) {
-            // One or two codes most often, for which a call would take longer.
-            for (size_t i = 0; i < behind; ++i) frame[end + i] = static_cast<uint8_t>(tensor.zero);
-            for (size_t i = 1; i <= before; ++i) frame[pitch - i] = static_cast<uint8_t>(tensor.zero);
+            for (const size_t at : cleared_[home.tensor]) frame[at] = static_cast<uint8_t>(tensors_[home.tensor].zero);
         }
     }
 }
@@ -659,14 +675,14 @@ void Network::FillColumns(size_t number, size_t count, size_t column, Scratch& s
         const uint8_t* row = scratch.tensors[number].data() + home.Begin(channel) + channel % home.channels;
         uint8_t* made = scratch.columns.data() + channel * tensor.length * kBlock + column;
         for (size_t n = 0; n < count; ++n) {
-            for (size_t t = 0; t < tensor.length; ++t) made[t * kBlock + n] = row[(n * pitches_[number] + t) * home.channels];
+            for (size_t t = 0; t < tensor.length; ++t) made[t * kBlock + n] = row[home.At(n * pitches_[number] + t)];
         }
     }
 }
 
 // A linear layer, counted from 1, of a block.
 void Network::RunLinear(size_t number, Scratch& scratch) const {
-    MakeRows(scratch.columns.data(), layers_[number - 1].rows, kBlock, 1, scratch.next_columns.data(), kBlock);
+    MakeRows(scratch.columns.data(), layers_[number - 1].rows, kBlock, 1, {scratch.next_columns.data(), kBlock, 0});
     std::swap(scratch.columns, scratch.next_columns);
 }
 

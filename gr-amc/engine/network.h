@@ -127,6 +127,10 @@ class Network {
         size_t Begin(size_t channel, size_t phase = 0) const {
             return ((channel / channels * phases + phase) * pitch + margin) * channels;
         }
+        // Of a code of a row, counted from where it begins.
+        size_t At(size_t code) const {
+            return phases == 1 ? code * channels : (code % phases * pitch + code / phases) * channels;
+        }
     };
 
     // Places beside a frame that kernels reach into.
@@ -169,6 +173,7 @@ class Network {
     std::vector<Margins> FindMargins() const;
     bool FindPitches(size_t first);
     size_t Place(size_t tensor, size_t channels, size_t phases);
+    size_t HomePhases(size_t tensor) const;
     void LayOut();
     void AddTaps(Layer& layer) const;
     std::function<void()> Work(const Frames& frames, size_t count, float* logits, size_t threads) const;
@@ -201,6 +206,7 @@ class Network {
     std::vector<Margins> margins_;          // of each tensor before the linear layers
     std::vector<size_t> pitches_;           // of the same: codes from one frame to the next
     std::vector<Rows> rows_;                // first of each of these tensors as it is made, then for other readers
+    std::vector<std::vector<size_t>> cleared_;  // of each: where in a row the codes beside its first frame lie
     std::vector<CodeRoom> empty_;           // and these with nothing but zero in them
     size_t classes_ = 0;
     std::vector<std::vector<Tap>> logit_taps_;

@@ -210,8 +210,8 @@ def test_four_products_are_added_at_a_time_where_that_pays():
     even = np.ceil(np.linspace(-3000, 3000, 255)).astype(np.int32)
     for weights, pays in (
         (np.full((3, 8), 2), True),
-        (np.array([[2, -1, 3, 0, 0, 0, 0, 0]] * 3), True),
-        (np.array([[2, 0, 0, 0, 1, 0, 0, 0]] * 3), False),
+        (np.array([[2, -1, 3, 1, 0, 0, 0, 0]] * 3), True),
+        (np.array([[2, -1, 3, 0, 1, 0, 0, 0]] * 3), False),
         (np.full((3, 8), -128), True),
         (np.full((3, 8), 128), False),
         (np.array([[127] + 7 * [0], 4 * [127] + 4 * [-128]]), True),
