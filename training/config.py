@@ -23,6 +23,7 @@ NORMALISATIONS = (
     "none",
     "timed",
     "timed_compressed",
+    "timed_turned",
     "unit_power",
     "unit_power_centred",
     "unit_power_timed",

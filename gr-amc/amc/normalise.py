@@ -6,7 +6,16 @@ import numpy as np
 from .engine import load_engine
 from .gate import mean_power
 
-KINDS = ("none", "timed", "timed_compressed", "unit_power", "unit_power_centred", "unit_power_timed", "unit_variance")
+KINDS = (
+    "none",
+    "timed",
+    "timed_compressed",
+    "timed_turned",
+    "unit_power",
+    "unit_power_centred",
+    "unit_power_timed",
+    "unit_variance",
+)
 _UNSCALED = ("none", "timed")
 # Up to the knee a level stays; what is above it is divided by the ratio.
 COMPRESSION_KNEE, COMPRESSION_RATIO = 2, 5
@@ -24,19 +33,24 @@ def prepare(frames: np.ndarray, power: np.ndarray, kind: str) -> tuple[np.ndarra
     product of both edges of the band (D. Godard, "Passband timing recovery in an all-digital modem receiver", IEEE
     Trans. Communications 26(5), 1978). ``timed_compressed`` is ``timed``, and frames whose level, the root of their
     mean power, is above 2 are divided so that a fifth of what is above stays: the loudest fit a range that need not
-    make the others coarse, and are still louder than others. ``unit_power_timed`` is ``timed`` to a fraction of a
+    make the others coarse, and are still louder than others. ``timed_turned`` is ``timed_compressed``, and frames are
+    turned back by their carrier phase and offset, as a power of their symbols shows them, so that constellations stand
+    the same way up to their symmetry (A. Viterbi, A. Viterbi, "Nonlinear estimation of PSK-modulated carrier phase",
+    IEEE Trans. Information Theory 29(4), 1983). ``unit_power_timed`` is ``timed`` to a fraction of a
     sample, by interpolation, and divided by the root of the frame's mean power.
     Raises AmcError where any of that needs an engine that was not built.
     """
     if kind == "unit_power_centred":
         frames = load_engine().centred(frames)
-    if kind in ("timed", "timed_compressed"):
+    if kind in ("timed", "timed_compressed", "timed_turned"):
         frames = load_engine().timed(frames)
+    if kind == "timed_turned":
+        frames = load_engine().turned(frames)
     if kind == "unit_power_timed":
         frames = load_engine().interpolated(frames)
     if kind in _UNSCALED:
         return frames, np.ones(len(frames), np.float32)
-    if kind == "timed_compressed":
+    if kind in ("timed_compressed", "timed_turned"):
         level = np.sqrt(power)
         above = np.maximum(level - COMPRESSION_KNEE, 0)
         return frames, level / (level - above + above / COMPRESSION_RATIO)

@@ -12,6 +12,7 @@
 #include "centre.h"
 #include "network.h"
 #include "peak.h"
+#include "phase.h"
 #include "timing.h"
 
 namespace py = pybind11;
@@ -222,6 +223,7 @@ PYBIND11_MODULE(_engine, module) {
         .def("takes_quads", &amc::Network::TakesQuads, py::arg("number"));
 
     module.def("centred", [](const Samples& frames) { return EachFrame(frames, amc::Centre); }, py::arg("frames"));
+    module.def("turned", [](const Samples& frames) { return EachFrame(frames, amc::AlignPhase); }, py::arg("frames"));
     module.def("timed", [](const Samples& frames) { return EachFrame(frames, amc::AlignSymbols); }, py::arg("frames"));
     module.def(
         "interpolated", [](const Samples& frames) { return EachFrame(frames, amc::InterpolateSymbols); }, py::arg("frames"));

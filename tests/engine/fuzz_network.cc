@@ -15,6 +15,7 @@
 
 #include "centre.h"
 #include "network.h"
+#include "phase.h"
 #include "timing.h"
 
 namespace {
@@ -148,6 +149,7 @@ bool Try() {
                 amc::Centre(one, input.length, made.data());
                 amc::AlignSymbols(one, input.length, made.data());
                 amc::InterpolateSymbols(one, input.length, made.data());
+                amc::AlignPhase(one, input.length, made.data());
             }
         }
         std::vector<float> first;

@@ -89,6 +89,22 @@ def test_normalisation_in_training_is_that_of_the_block():
         np.testing.assert_allclose(ours, installed_normalise(complex_frames, kind), rtol=1e-5, atol=1e-4)
 
 
+def test_frames_are_turned_in_training_as_they_are_in_the_block():
+    """Every class at every label: what stands out in the one does in the other."""
+    for _, frames, _ in every_pair("radioml2018", 1, 3, torch.device("cpu")):
+        complex_frames = torch.complex(*frames.unbind(1)).numpy()
+        ours = normalise(frames, "timed_turned").numpy()
+        np.testing.assert_allclose(ours, installed_normalise(complex_frames, "timed_turned"), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", NORMALISATIONS)
+def test_mixed_precision_rounds_no_frames(kind):
+    (_, frames, _), *_ = every_pair("radioml2018", 1, 3, torch.device("cpu"))
+    expected = normalise(frames, kind)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(normalise(frames, kind), expected, rtol=0, atol=0)
+
+
 def test_tally():
     tally = Tally()
     tally.add(np.array([30, 30, 10, 8]), np.array([0, 0, 1, 1]), np.array([0, 5, 1, 2]))

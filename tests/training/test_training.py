@@ -130,6 +130,12 @@ def test_timing_is_billed_at_32_bits():
     compressed = cost_with_timing({"bit_ops": 0, "weight_bits": 0}, "timed_compressed")
     # The square of each of 2 x 1024 values, and what divides it.
     assert compressed["bit_ops"] == billed["bit_ops"] + (2048 + 2048) * 32 * 32
+    turned = cost_with_timing({"bit_ops": 0, "weight_bits": 0}, "timed_turned")
+    # A filter of 24 taps and 34 products for the powers of each of 128 symbols; four orders with 3, 5, 6 and 8
+    # frequencies of 0 and above, 2, 4, 5 and 7 below, at 8 sums; and two complex products a sample.
+    symbols, lines, samples = 128 * (48 + 34), (3 + 5 + 6 + 8) * 8 * (4 + 4) + (5 + 9 + 11 + 15) * 4, 1024 * 8
+    assert turned["bit_ops"] == compressed["bit_ops"] + (symbols + lines + samples) * 32 * 32
+    assert turned["weight_bits"] == billed["weight_bits"] + (12 + 2 * 8) * 32
 
 
 def test_a_residual_sum_is_one_of_integers_of_one_scale():

@@ -3,12 +3,13 @@ import math
 
 import numpy as np
 import pytest
+from gnuradio.amc.engine import load_engine
 from gnuradio.amc.gate import gate, mean_power
 from gnuradio.amc.normalise import KINDS, normalise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.helpers import modulators
+from tests.helpers import liquid, modulators
 
 
 def tone(amplitude, length=1024):
@@ -173,6 +174,96 @@ def test_of_a_level_above_two_a_fifth_stays(level, expected):
     frame *= np.float32(level / np.sqrt(np.mean(np.abs(frame) ** 2)))
     rails = normalise(frame, "timed_compressed")
     np.testing.assert_allclose(rails, normalise(frame, "timed") * (expected / level), rtol=1e-5)
+
+
+# The order of which the first power with a line is, in noise of 20 dB below the symbols.
+ORDERS = {
+    **dict.fromkeys(("OOK", "4ASK", "8ASK", "BPSK", "QPSK", "16QAM", "64QAM", "256QAM"), 4),
+    "8PSK": 8,
+    "16APSK": 12,
+    "16PSK": 16,
+}
+
+
+def sent_and_turned_back(name, phase, offset, seed, snr_db=11):
+    """A frame of GNU Radio's without noise, complex (1024,), and what is made of it with that carrier and noise.
+
+    Both are timed, so the middle of a symbol lies between the fourth and the fifth of eight samples. ``phase`` is that
+    of the middle of the frame and ``offset`` its whole turn, in radians. The pulse is a root-raised cosine three times.
+    """
+    pulse = liquid.root_raised_cosine(16, 8, 0.4)
+    sent = modulators.signal(name, 16, 2 * 1024 + 3 * len(pulse), seed=seed, roll_off=0.4)
+    sent = np.convolve(np.convolve(sent, pulse, "valid"), pulse, "valid") / np.sum(pulse**2)
+    frame = sent[9::2][:1024]
+    carrier = np.exp(1j * (phase + offset * (np.arange(1024) - 511.5) / 1024))
+    noise = np.random.default_rng(seed).normal(size=(1024, 2)) @ [1, 1j] * np.sqrt(0.5) * 10 ** (-snr_db / 20)
+    rails = normalise((frame * carrier + noise).astype(np.complex64)[None], "timed_turned")
+    return frame, rails[0, 0] + 1j * rails[0, 1]
+
+
+def turn_of(sent, made):
+    """The phase of what turned one into the other."""
+    return np.angle(np.vdot(sent, made))
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_constellations_stand_the_same_way_whatever_the_phase_is(name):
+    turns = [turn_of(*sent_and_turned_back(name, 0.37 * seed, 0.0, seed)) for seed in range(20)]
+    standing = np.exp(1j * ORDERS[name] * np.array(turns))
+    errors = np.degrees(np.angle(standing * np.conj(standing.mean()))) / ORDERS[name]
+    assert np.sqrt(np.mean(errors**2)) < (5 if name.endswith("QAM") else 1)
+
+
+@pytest.mark.parametrize("name", ["OOK", "BPSK", "QPSK", "8PSK", "16PSK", "16APSK"])
+@pytest.mark.parametrize("offset", [-30.0, -10.0, 5.0, 25.0])
+def test_a_carrier_that_is_off_by_some_degrees_in_a_frame_is_turned_back(name, offset):
+    for seed in range(5):
+        sent, made = sent_and_turned_back(name, 1.0, np.radians(offset), seed)
+        left = turn_of(sent[768:], made[768:]) - turn_of(sent[:256], made[:256])
+        assert abs(np.degrees(np.angle(np.exp(1j * left)))) < 6
+
+
+def test_noise_hides_the_phase_of_few_frames():
+    """QPSK at an Es/N0 of 10 dB."""
+    turns = np.array([turn_of(*sent_and_turned_back("QPSK", seed, 0.0, seed, snr_db=1)) for seed in range(100)])
+    errors = np.degrees(np.angle(np.exp(4j * (turns - np.pi / 4)))) / 4
+    assert np.mean(np.abs(errors) < 8) >= 0.97
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_turn_beforehand_changes_nothing_but_a_part_of_the_circle(seed):
+    """Of noise as well, which has no carrier."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=1024) + 1j * rng.normal(size=1024)
+    sent = modulators.signal("32QAM", 8, 1024, seed=seed)
+    for frame in (noise, sent + 0.1 * noise, sent + noise):
+        before = np.exp(1j * np.linspace(0, 2 * np.pi, 12, endpoint=False))
+        rails = normalise((frame * before[:, None]).astype(np.complex64), "timed_turned")
+        made = rails[:, 0] + 1j * rails[:, 1]
+        turns = made[1:] @ made[0].conj() / np.vdot(made[0], made[0])
+        np.testing.assert_allclose(np.abs(turns), 1, atol=1e-4)
+        assert any(np.allclose(turns**order, 1, atol=1e-2) for order in (4, 8, 12, 16))
+
+
+@given(
+    length=st.sampled_from([1, 64, 127, 128, 200, 1024]),
+    level_db=st.floats(-300, 300),
+    seed=st.integers(0, 1000),
+)
+def test_turning_keeps_the_magnitude_of_each_sample(length, level_db, seed):
+    noise = np.random.default_rng(seed).normal(size=(1, length, 2)) @ [1, 1j]
+    frame = (noise * 10 ** (level_db / 20)).astype(np.complex64)
+    kept, turned = (normalise(frame, kind) for kind in ("timed_compressed", "timed_turned"))
+    np.testing.assert_allclose(np.hypot(*turned[0]), np.hypot(*kept[0]), rtol=1e-5)
+    if length < 128:
+        np.testing.assert_array_equal(turned, kept)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
+def test_frames_that_have_no_carrier_keep_their_samples(bad):
+    frames = np.zeros((3, 1024), np.complex64)
+    frames[0], frames[1, 500] = bad, bad
+    np.testing.assert_array_equal(load_engine().turned(frames), frames)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
