@@ -353,6 +353,20 @@ class SymbolSpaced(Chain):
         return [Step(filters, 24, stride=8), *[Step(2 * filters, 1)] * 3, Step(4 * filters, 1)]
 
 
+class SymbolSpacedHidden(SymbolSpaced):
+    """The same with five symbols in the first layer, and a hidden layer behind the average.
+
+    The longer receive filter lets less of a symbol's neighbours through; the hidden layer judges an average by the noise
+    that it shows. Both pay where frames are turned, so that constellations stand the same way in each.
+    """
+
+    hidden_layers = 1
+
+    @staticmethod
+    def steps(filters: int) -> list[Step]:
+        return [Step(filters, 40, stride=8), *SymbolSpaced.steps(filters)[1:]]
+
+
 def _separable(inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[Step, Step]:
     return Step(inputs, kernel, stride, depthwise=True), Step(outputs, 1)
 
@@ -386,6 +400,7 @@ NETWORKS = {
     "deep_convolutional": DeepConvolutional,
     "separable": Separable,
     "symbol_spaced": SymbolSpaced,
+    "symbol_spaced_hidden": SymbolSpacedHidden,
 }
 _CHAIN_OPTIONS = ("filters", "hidden", "input_range", "scale_per_filter")
 NETWORK_OPTIONS = {
@@ -395,6 +410,7 @@ NETWORK_OPTIONS = {
     "deep_convolutional": ("filters", "input_range", "scale_per_filter"),
     "separable": ("filters", "input_range", "scale_per_filter"),
     "symbol_spaced": ("filters", "input_range", "scale_per_filter"),
+    "symbol_spaced_hidden": _CHAIN_OPTIONS,
 }
 
 

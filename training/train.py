@@ -126,9 +126,11 @@ class Trainer:
         network = build_network(self.run, bits, images=True)
         if state is not None:
             # A float network has no quantiser ranges: those are learned from the first batches. One that was begun with
-            # for its features has no output layer.
-            output = {key for key in network.state_dict() if key.startswith(f"{output_layer(network)}.")}
-            fresh = output if output.isdisjoint(state) else set()
+            # for its features has no output layer, or no head at all.
+            fresh = set()
+            for part in (output_layer(network), "head"):
+                keys = {key for key in network.state_dict() if key.startswith(f"{part}.")}
+                fresh = keys if keys.isdisjoint(state) else fresh
             try:
                 result = network.load_state_dict(state, strict=False)
             except RuntimeError:  # sizes that differ
@@ -410,23 +412,29 @@ def trained_checkpoint(name: str, folder: Path) -> dict:
 
 
 def features_only(content: dict, run: Run) -> dict:
-    """A checkpoint to begin ``run`` with: of a run with other classes all but the output layer, which starts afresh."""
+    """A checkpoint to begin ``run`` with, less what starts afresh: the output layer where the run has other classes, and
+    the whole head where it has other hidden layers."""
     parent = run_from_mapping(content["run"])
-    if parent.classes == run.classes:
+    if NETWORKS[parent.network].hidden_layers != NETWORKS[run.network].hidden_layers:
+        left_out = "head"
+    elif parent.classes != run.classes:
+        left_out = output_layer(build_network(parent, Bits(**content["bits"]), images=True))
+    else:
         return content
-    output = output_layer(build_network(parent, Bits(**content["bits"]), images=True))
     kept = {
-        part: {name: value for name, value in content[part].items() if not name.startswith(output)}
+        part: {name: value for name, value in content[part].items() if not name.startswith(f"{left_out}.")}
         for part in ("network", "masks")
     }
     return content | kept
 
 
 def widened(content: dict, run: Run) -> dict:
-    """A checkpoint to begin ``run`` with: of a network with fewer filters one with all of the run's that says the same.
+    """A checkpoint to begin ``run`` with: of a network with fewer filters, or shorter ones, one with all of the run's that
+    says the same.
 
     The new filters are random, and what reads them has weights of zero there, which training moves first (T. Chen,
-    I. Goodfellow, J. Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer", ICLR 2016).
+    I. Goodfellow, J. Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer", ICLR 2016). Longer filters have the
+    shorter ones in their middle, and zero around.
     Raises TrainingError for a pruned network, of which nothing says what is pruned of the new filters.
     """
     torch.manual_seed(run.seed)
@@ -439,8 +447,10 @@ def widened(content: dict, run: Run) -> dict:
         if sizes != list(value.shape):
             wide[name] = fresh[name]
             if value.ndim > 1:
-                wide[name][: len(value), value.shape[1] :] = 0
-            wide[name][tuple(slice(size) for size in value.shape)] = value
+                wide[name][: len(value)] = 0
+            first = [0, 0, *((now - before) // 2 for now, before in zip(sizes[2:], value.shape[2:], strict=True))]
+            places = (slice(begin, begin + size) for begin, size in zip(first, value.shape, strict=False))
+            wide[name][tuple(places)] = value
     if wide and content["masks"]:
         name = content["run"]["name"]
         raise TrainingError(f"the network of {name} is pruned, so it cannot be widened; start from one that is not.")
