@@ -147,7 +147,7 @@ class Network {
     };
 
     struct Layer {
-        Convolution given;  // of a sum nothing but the source
+        Convolution given{};  // of a sum nothing but the source
         std::vector<RowOutput> rows;
         QuadKernel quad_kernel = nullptr;  // in place of these
         std::vector<QuadOutput> quads;
