@@ -120,7 +120,8 @@ struct Network::Scratch {
             features = std::max(features, network.tensors_[n].channels * network.tensors_[n].length);
         }
         for (const auto& layer : network.layers_) {
-            if (layer.given.pool > 2) most_unpooled = std::max(most_unpooled, layer.given.outputs * UnpooledPitch(layer.given.pool));
+            if (layer.given.pool <= 2) continue;
+            most_unpooled = std::max(most_unpooled, layer.given.outputs * UnpooledPitch(layer.given.pool));
         }
         unpooled.resize(most_unpooled + kSlack);
         sums.resize(kBlock + kSlack);
@@ -338,7 +339,8 @@ bool Network::FindPitches(size_t first) {
         const size_t source = layer.given.source;
         if (source < first) return false;
         if (layer.addition) {
-            if (layer.second < first || root[source] != root[layer.second] || steps[source] != steps[layer.second]) return false;
+            const size_t second = layer.second;
+            if (second < first || root[source] != root[second] || steps[source] != steps[second]) return false;
             root[n] = root[source];
             steps[n] = steps[source];
         } else if (layer.IsConvolution()) {
@@ -349,14 +351,15 @@ bool Network::FindPitches(size_t first) {
         common[root[n]] = std::lcm(common[root[n]], steps[n]);
         if (common[root[n]] > kLargestStep) return false;
     }
-    const auto for_each_root = [&](size_t n) { return common[root[n]] / steps[n]; };
+    // A unit is as many codes of each tensor as make whole numbers of codes of all that hang together with it.
+    const auto codes_a_unit = [&](size_t n) { return common[root[n]] / steps[n]; };
     for (size_t n = first; n <= last; ++n) {
-        const size_t each = for_each_root(n);
+        const size_t each = codes_a_unit(n);
         units[root[n]] = std::max(units[root[n]], (needed_by(n) + each - 1) / each);
     }
     for (size_t n = 0; n <= last; ++n) {
         const size_t needed = needed_by(n);
-        pitches_[n] = n < first ? needed : units[root[n]] * for_each_root(n);
+        pitches_[n] = n < first ? needed : units[root[n]] * codes_a_unit(n);
         if (n >= first && first < last &&
             (pitches_[n] > needed + needed / 4 || tensors_[n].channels > kLargestSideBySide / kSideBySide / pitches_[n])) {
             return false;
@@ -374,7 +377,8 @@ size_t Network::Place(size_t tensor, size_t channels, size_t phases) {
     const size_t each = RoundUp(tensors_[tensor].channels, channels) / channels * phases;
     const size_t margin = RoundUp(margins_[tensor].before, aligned);
     // An odd number of cache lines, so that the same places of all rows do not compete for the same few sets of the cache.
-    const size_t pitch = (margin + Slots(tensor) * pitches_[tensor] / phases + 1 + kRowOverrun + aligned) / (2 * aligned) * (2 * aligned) + aligned;
+    const size_t needed = margin + Slots(tensor) * pitches_[tensor] / phases + 1 + kRowOverrun;
+    const size_t pitch = (needed + aligned) / (2 * aligned) * (2 * aligned) + aligned;
     Require(each <= 4 * kLargestSize / channels / pitch, "the layer is larger than the engine takes");
     rows_.push_back({tensor, channels, phases, margin, pitch});
     empty_.emplace_back(each * pitch * channels + kSlack, static_cast<uint8_t>(tensors_[tensor].zero));
