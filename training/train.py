@@ -412,8 +412,10 @@ def trained_checkpoint(name: str, folder: Path) -> dict:
 
 
 def features_only(content: dict, run: Run) -> dict:
-    """A checkpoint to begin ``run`` with, less what starts afresh: the output layer where the run has other classes, and
-    the whole head where it has other hidden layers."""
+    """A checkpoint to begin ``run`` with, less what starts afresh.
+
+    That is the output layer where the run has other classes, and the whole head where it has other hidden layers.
+    """
     parent = run_from_mapping(content["run"])
     if NETWORKS[parent.network].hidden_layers != NETWORKS[run.network].hidden_layers:
         left_out = "head"
@@ -429,12 +431,11 @@ def features_only(content: dict, run: Run) -> dict:
 
 
 def widened(content: dict, run: Run) -> dict:
-    """A checkpoint to begin ``run`` with: of a network with fewer filters, or shorter ones, one with all of the run's that
-    says the same.
+    """A checkpoint to begin ``run`` with: of a network with fewer or shorter filters one that says the same with the run's.
 
     The new filters are random, and what reads them has weights of zero there, which training moves first (T. Chen,
-    I. Goodfellow, J. Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer", ICLR 2016). Longer filters have the
-    shorter ones in their middle, and zero around.
+    I. Goodfellow, J. Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer", ICLR 2016). Longer filters have
+    the shorter ones in their middle, and zero around.
     Raises TrainingError for a pruned network, of which nothing says what is pruned of the new filters.
     """
     torch.manual_seed(run.seed)

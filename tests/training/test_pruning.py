@@ -15,7 +15,7 @@ from training.errors import TrainingError
 from training.masks import masks_within_cost, smaller_masks
 from training.networks import NETWORKS, Bits, prunable_weights
 from training.prune import prune
-from training.train import Trainer, build_network, read_checkpoint, train, widened
+from training.train import Trainer, build_network, features_only, read_checkpoint, train, widened
 
 
 @pytest.fixture(scope="module")
@@ -341,6 +341,19 @@ def test_a_wider_network_begins_with_what_the_narrow_one_says(run, network):
     assert any(((weight == 0) & (weight.grad != 0)).any() for weight in prunable_weights(after).values())
     with pytest.raises(TrainingError, match="the network of tiny is pruned, so it cannot be widened"):
         widened(content | {"masks": {"features.0": torch.ones(1)}}, wide)
+
+
+def test_longer_filters_and_another_head_begin_with_the_features(run, tmp_path):
+    short = replace(run, network="symbol_spaced", network_options={"filters": 4})
+    long = replace(run, network="symbol_spaced_hidden", network_options={"filters": 4, "hidden": 8})
+    before = build_network(short, Bits(), images=True).eval()
+    content = {"run": asdict(short), "bits": asdict(Bits()), "masks": {}, "network": before.state_dict()}
+    begun = widened(features_only(content, long), long)["network"]
+    assert not any(name.startswith("head") for name in begun)
+    trainer = Trainer(long, tmp_path)
+    trainer.load_network(Bits(), begun)
+    frames = torch.randn(20, 2, 1, 1024, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(trainer.network.eval().features(frames), before.features(frames), rtol=1e-4, atol=1e-5)
 
 
 def test_a_start_of_another_network(run, trained):
