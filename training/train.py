@@ -431,7 +431,7 @@ def features_only(content: dict, run: Run) -> dict:
 
 
 def widened(content: dict, run: Run) -> dict:
-    """A checkpoint to begin ``run`` with: of a network with fewer or shorter filters one that says the same with the run's.
+    """A checkpoint to begin ``run`` with: of fewer or shorter filters a network with the run's that says the same.
 
     The new filters are random, and what reads them has weights of zero there, which training moves first (T. Chen,
     I. Goodfellow, J. Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer", ICLR 2016). Longer filters have
