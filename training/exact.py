@@ -34,32 +34,32 @@ WEIGHT_SCALE = 2.0**-5
 
 _WEIGHTED = qnn.QuantConv1d | qnn.QuantLinear
 _BLOCK = _WEIGHTED, nn.BatchNorm1d, qnn.QuantReLU | qnn.QuantIdentity
-_AVERAGES = nn.AvgPool1d, qnn.QuantReLU
+_AVERAGE = nn.AvgPool1d, qnn.QuantReLU
 
 
 def make_exact(network: nn.Module) -> None:
     """Rewrites ``network``, in evaluation mode, in place: a chain of weighted layers, each but the last followed by
-    batch normalisation and a quantiser, with residual sums between them; in front of the last one there may be an
-    average over a power of two of samples and a rectified quantiser. Its logits are scaled by a constant.
+    batch normalisation and a quantiser, with residual sums between them, and averages over a power of two of samples,
+    each followed by a rectified quantiser. Its logits are scaled by a constant.
 
     Raises TrainingError for a chain of other layers.
     """
-    blocks, averages, last = _parts(network)
+    steps, last = _steps(network)
     largest = 2 ** (_input_bits(network) - 1)  # of the codes that reach a layer
     gain: float | Tensor = 1.0  # of the values that reach a layer, over those of before; by channel after weights
     gains: dict[nn.Module, float] = {}  # of ranges, of which several quantisers may have the same
-    for layer, normalisation, quantiser in blocks:
-        sums, weight_gain = _whole_codes(layer, largest, WEIGHT_SCALE)
-        gain *= weight_gain
-        largest, activation_gain = _power_of_two_range(quantiser, gains)
-        _scale(normalisation, activation_gain / gain, activation_gain)
-        if not _shorten(normalisation, sums, largest.bit_length() + SPARE_BITS):
-            _replace(network, normalisation, _ProductAndSum(normalisation, isinstance(layer, qnn.QuantConv1d)))
-        gain = activation_gain
-    if averages:
-        average, quantiser = averages
-        largest, activation_gain = _power_of_two_range(quantiser, gains)
-        _replace(network, average, _ScaledAverage(average, activation_gain / gain))
+    for *work, quantiser in steps:
+        if len(work) == 1:
+            largest, activation_gain = _power_of_two_range(quantiser, gains)
+            _replace(network, work[0], _ScaledAverage(work[0], activation_gain / gain))
+        else:
+            layer, normalisation = work
+            sums, weight_gain = _whole_codes(layer, largest, WEIGHT_SCALE)
+            gain *= weight_gain
+            largest, activation_gain = _power_of_two_range(quantiser, gains)
+            _scale(normalisation, activation_gain / gain, activation_gain)
+            if not _shorten(normalisation, sums, largest.bit_length() + SPARE_BITS):
+                _replace(network, normalisation, _ProductAndSum(normalisation, isinstance(layer, qnn.QuantConv1d)))
         gain = activation_gain
     after = _power_of_two(float(last.quant_weight().scale))
     sums, weight_gain = _whole_codes(last, largest, after)
@@ -67,18 +67,23 @@ def make_exact(network: nn.Module) -> None:
     _align(last.bias, sums * after * float(quantiser.act_quant.scale()))
 
 
-def _parts(network: nn.Module) -> tuple[list[list[nn.Module]], list[nn.Module], nn.Module]:
-    """The blocks of the chain, then the average and its quantiser or nothing, then the last layer."""
+def _steps(network: nn.Module) -> tuple[list[list[nn.Module]], nn.Module]:
+    """Layers with normalisation and quantiser, and averages with theirs, in order; and the last layer."""
     # A residual sum's quantiser has the range of what the sum adds to.
     done = {module.rectifier for module in network.modules() if isinstance(module, ResidualSum)}
-    chain = [m for m in network.modules() if isinstance(m, (*_BLOCK, *_AVERAGES)) and m not in done]
-    count, more = divmod(len(chain) - 1, len(_BLOCK))
-    kinds = *_BLOCK * count, *(_AVERAGES if more else ()), _WEIGHTED
-    if len(kinds) != len(chain) or not all(map(isinstance, chain, kinds)):
-        raise TrainingError("only chains of quantised layers with batch normalisation can be made exact.")
-    behind = len(_BLOCK) * count
-    blocks = [chain[begin : begin + len(_BLOCK)] for begin in range(0, behind, len(_BLOCK))]
-    return blocks, chain[behind:-1], chain[-1]
+    chain = [m for m in network.modules() if isinstance(m, (*_BLOCK, *_AVERAGE)) and m not in done]
+    *chain, last = chain
+    steps = []
+    while chain:
+        kinds = _AVERAGE if isinstance(chain[0], nn.AvgPool1d) else _BLOCK
+        step, chain = chain[: len(kinds)], chain[len(kinds) :]
+        if len(step) != len(kinds) or not all(map(isinstance, step, kinds)):
+            break
+        steps.append(step)
+    else:
+        if isinstance(last, _WEIGHTED):
+            return steps, last
+    raise TrainingError("only chains of quantised layers with batch normalisation can be made exact.")
 
 
 def _input_bits(network: nn.Module) -> int:
