@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from gnuradio.amc import _engine
 from gnuradio.amc.compiler import CannotCompile, compile_model
 from gnuradio.amc.errors import AmcError
 from gnuradio.amc.native import NativeRuntime
@@ -81,8 +82,25 @@ def verify(opened: dict[str, Opener], network: nn.Module, windows: np.ndarray) -
     ]
 
 
+def _on(target: str, opener: Opener) -> Callable[..., float]:
+    """Msps of the engine with another instruction set, which a network must be made with as well."""
+    best = _engine.target_in_use()
+    _engine.use_target(target)
+    run = opener(1).run
+    _engine.use_target(best)
+
+    def measured(*arguments) -> float:
+        _engine.use_target(target)
+        try:
+            return megasamples_per_second(run, *arguments)
+        finally:
+            _engine.use_target(best)
+
+    return measured
+
+
 def measure(opened: dict[str, Opener], windows: np.ndarray, effort: Effort) -> tuple[list[dict], list[dict]]:
-    """Ratios, and Msps of each at each batch and number of threads."""
+    """Ratios, and Msps of each at each batch and number of threads, and of the engine on each instruction set."""
     runtimes = {(name, threads): opener(threads) for threads in THREADS for name, opener in opened.items()}
     variants = {
         (name, batch, threads): partial(
@@ -91,6 +109,13 @@ def measure(opened: dict[str, Opener], windows: np.ndarray, effort: Effort) -> t
         for batch in BATCHES
         for threads in THREADS
         for name in opened
+    }
+    targets = _engine.targets() if "engine" in opened else []
+    variants |= {
+        (f"engine on {target}", BATCHES[-1], 1): partial(
+            _on(target, opened["engine"]), windows[: BATCHES[-1]], effort.runtime_seconds
+        )
+        for target in targets
     }
     figures = interleaved(variants, effort.runtime_repetitions)
     best, *others = opened
@@ -102,6 +127,15 @@ def measure(opened: dict[str, Opener], windows: np.ndarray, effort: Effort) -> t
     ]
     compared += [(f"{best}, 2 threads / 1, batch {batch}", (best, batch, 2), (best, batch, 1)) for batch in BATCHES]
     compared += [(f"{best}, batch {batch} / 1, threads 1", (best, batch, 1), (best, 1, 1)) for batch in BATCHES[1:]]
+    largest = BATCHES[-1]
+    compared += [
+        (
+            f"engine on {target} / onnxruntime, batch {largest}, threads 1",
+            (f"engine on {target}", largest, 1),
+            ("onnxruntime", largest, 1),
+        )
+        for target in targets
+    ]
     table = [
         {"network": name, "batch": batch, "threads": threads, "msps": summary(values)}
         for (name, batch, threads), values in figures.items()
