@@ -26,6 +26,7 @@ ACTIVATIONS = {
     "deep_convolutional": (3, 4, 5, 6, 7, 8),
     "separable": (3, 4, 5, 4, 6, 7, 3, 7, 8, 5),
     "symbol_spaced": (3, 4, 5, 6, 7),
+    "symbol_spaced_hidden": (3, 4, 5, 6, 7, 5),
 }
 
 

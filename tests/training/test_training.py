@@ -31,6 +31,7 @@ from training.networks import (
     ResidualSum,
     Separable,
     Strided,
+    SymbolSpacedHidden,
     Vgg10,
     one_dimensional,
 )
@@ -247,6 +248,7 @@ def test_an_exact_network_does_not_care_in_which_order_it_adds():
         (AllConvolutional, Bits(4, 4, 4), True),
         (AllConvolutional, Bits(8, 8, 8), False),
         (DeepConvolutional, Bits(8, 4, 5), True),
+        (SymbolSpacedHidden, Bits(7, 5, 5), True),
         (Separable, Bits(4, 4, 4), True),
         (Separable, Bits(8, 6, 6), False),
     ],
