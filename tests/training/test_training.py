@@ -37,7 +37,7 @@ from training.networks import (
 )
 from training.prune import prune
 from training.signals import CLASSES
-from training.train import Trainer, build_network, read_checkpoint, release, train
+from training.train import Trainer, build_network, mixed_precision, read_checkpoint, release, train
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 
@@ -80,11 +80,12 @@ def test_a_stage_ends_with_the_statistics_of_its_last_weights(run, finished):
     network.load_state_dict(content["network"])
     batches = Batches(run, torch.device("cpu"))
     count = 5  # a tenth of the last stage's 48
-    with torch.inference_mode():
+    device = torch.device("cpu")
+    with torch.inference_mode(), mixed_precision(device):  # as training computes them
         outputs = []
         for number in range(content["batches_seen"], content["batches_seen"] + count):
             signal = network.input_quantiser(batches.batch(run.sources, number)[0])
-            outputs.append(network.features[0](signal.unsqueeze(2)))
+            outputs.append(network.features[0](signal.unsqueeze(2)).float())
     normalisation = network.features[1]
     expected = torch.stack([output.mean((0, 2, 3)) for output in outputs]).mean(0)
     torch.testing.assert_close(normalisation.running_mean, expected, rtol=1e-3, atol=1e-4)
