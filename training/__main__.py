@@ -31,6 +31,22 @@ def _train(options: argparse.Namespace) -> None:
     print(action(run, options.runs / run.name, options.resume))
 
 
+def _ablate(options: argparse.Namespace) -> None:
+    from .ablations import Ablations, ablate
+    from .config import read_settings
+
+    ablations = read_settings(options.config, Ablations)
+    print(ablate(ablations, options.runs, options.out))
+
+
+def _search(options: argparse.Namespace) -> None:
+    from .config import read_settings
+    from .search import Search, search
+
+    rules = read_settings(options.config, Search)
+    print(search(rules, options.runs / rules.name))
+
+
 def _cost(options: argparse.Namespace) -> None:
     from .cost import cost
 
@@ -116,6 +132,25 @@ def _parser() -> argparse.ArgumentParser:
             help="RadioML 2018.01A, or a file in its layout: read in place of the frames of preset radioml2018",
         )
         command.set_defaults(action=_train)
+
+    command = commands.add_parser(
+        "ablate",
+        help="train a recipe with and without each of its parts, from several seeds",
+        description="Runs that are there already are not trained again, so a run that was stopped goes on.",
+    )
+    command.add_argument("config", type=Path)
+    command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints and logs")
+    command.add_argument("--out", type=Path, required=True, help="page of Markdown, such as models/report/NAME.md")
+    command.set_defaults(action=_ablate)
+
+    command = commands.add_parser(
+        "search",
+        help="look for the shape and bit widths of a network",
+        description="Trials that are there already count, so a search that was stopped goes on.",
+    )
+    command.add_argument("config", type=Path)
+    command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints and logs")
+    command.set_defaults(action=_search)
 
     command = commands.add_parser("cost", help="inference cost of a QONNX file")
     command.add_argument("model", type=Path)

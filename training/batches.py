@@ -55,7 +55,7 @@ class Batches:
         self._dataset = open_run_dataset(run) if run.data else None
 
     def batch(self, sources: tuple[Source, ...], index: int) -> tuple[Tensor, Tensor]:
-        """Batch ``index``: frames float32 (N, 2, 1024), normalised, and classes int64 (N,), OUTLIER for those."""
+        """Batch ``index``: frames float32 (N, 2, 1024), as they are, and classes int64 (N,), OUTLIER for those."""
         number = index * self._count + self._rank
         generator = generator_of(self._run.seed, number, self._device)
         frames, classes = [], []
@@ -66,7 +66,7 @@ class Batches:
                 part, label = self._generate(source, amount, generator)
             frames.append(part)
             classes.append(torch.full_like(label, OUTLIER) if source.outliers else label)
-        return normalise(torch.cat(frames), self._run.normalise), torch.cat(classes)
+        return torch.cat(frames), torch.cat(classes)
 
     def _generate(self, source: Source, amount: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         preset = PRESETS[source.preset]
@@ -101,7 +101,7 @@ def open_run_dataset(run: Run):
 
 
 def validation_frames(run: Run, device: torch.device) -> tuple[Tensor, Tensor]:
-    """All classes and all 26 labels of each preset in the run's sources, never seen in training."""
+    """All classes and all 26 labels of each preset in the run's sources, normalised, never seen in training."""
     frames, classes = [], []
     for name in run.presets(outliers=False):
         if run.data and name == TWIN:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A run's settings, read from one YAML file; a key that does not exist is an error."""
 
+import copy
 import dataclasses
 import math
 import types
@@ -12,10 +13,12 @@ from pathlib import Path
 import yaml
 
 from .errors import TrainingError
-from .networks import NETWORK_OPTIONS, NETWORKS, STATISTICS_STEPS, Bits
+from .networks import NETWORKS, STATISTICS_STEPS, Bits, network_options
 from .policies import POLICIES
-from .ranking import RANKINGS
+from .ranking import MOVEMENT, RANKINGS, TRAINED_RANKINGS
 from .signals import PRESETS, SNR_LABELS
+
+Settings = typing.TypeVar("Settings")
 
 PLATEAUS = ("none", "kept", "reset")
 TWIN = "radioml2018"  # the preset that stands for the real set
@@ -76,7 +79,7 @@ class Gradual:
         _check_above_zero("gradual", cost=self.cost)
         if not 0 < self.share <= 1:
             raise TrainingError(f"the share of gradual is {self.share}; it must lie above 0 and be at most 1.")
-        _check_choice("the ranking", self.ranking, RANKINGS)
+        _check_choice("the ranking", self.ranking, TRAINED_RANKINGS)
 
 
 @dataclass(frozen=True)
@@ -213,6 +216,12 @@ class Run:
         self._check_network_options()
         if any(PRESETS[source.preset].classes != self.classes for source in self._all_sources() if not source.outliers):
             raise TrainingError("the presets of the run's sources have different classes; choose presets of one kind.")
+        for stage in self._all_stages():
+            if stage.gradual and stage.gradual.ranking == MOVEMENT and stage.frames <= self.frames_per_epoch:
+                raise TrainingError(
+                    f"the stage {stage.name} prunes before its first epoch, when no weight has moved; give it more "
+                    "frames, or another ranking."
+                )
         # Brevitas does not save how far the statistics are, so no checkpoint may fall among them.
         if self.frames_per_epoch <= STATISTICS_STEPS * self.batch:
             raise TrainingError(
@@ -220,12 +229,12 @@ class Run:
             )
 
     def _check_network_options(self) -> None:
-        if unknown := set(self.network_options) - set(NETWORK_OPTIONS[self.network]):
+        kinds = network_options(NETWORKS[self.network])
+        if unknown := set(self.network_options) - set(kinds):
             raise TrainingError(f"network '{self.network}' has no option '{_first(unknown)}'.")
-        hints = typing.get_type_hints(NETWORKS[self.network].__init__)
         for name, value in self.network_options.items():
-            _build(hints[name], value, f"network_options.{name}")
-            if hints[name] is not bool:
+            _build(kinds[name], value, f"network_options.{name}")
+            if kinds[name] is not bool and value is not None:
                 _check_above_zero("network_options", **{name: value})
         # Widths for another number of layers, or that do not go together, are no surprise for the second stage.
         for bits in {stage.bits for stage in self._all_stages()}:
@@ -308,8 +317,8 @@ def _is_required(item: dataclasses.Field) -> bool:
     return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
 
 
-def read_run(path: Path) -> Run:
-    """Reads a run's YAML file; raises TrainingError for a missing file, bad YAML or an unknown key."""
+def read_settings(path: Path, kind: type[Settings]) -> Settings:
+    """Reads a YAML file as the dataclass ``kind``; raises TrainingError for a missing file, bad YAML or a wrong key."""
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -317,9 +326,32 @@ def read_run(path: Path) -> Run:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = " ".join(str(error).split())
         raise TrainingError(f"the configuration {path} is not valid YAML: {place}.") from None
-    return _build(Run, content, path.name)
+    return _build(kind, content, path.name)
+
+
+def read_run(path: Path) -> Run:
+    """Reads a run's YAML file; raises TrainingError for a missing file, bad YAML or an unknown key."""
+    return read_settings(path, Run)
 
 
 def run_from_mapping(content: dict) -> Run:
     """The run whose settings a checkpoint holds."""
     return _build(Run, content, "the checkpoint's configuration")
+
+
+def varied(content: dict, changes: dict[str, object]) -> Run:
+    """The run of ``content`` with ``changes`` to it by their places, such as ``stages.1.bits.weight.0``.
+
+    Raises TrainingError for a place that is not there, or a run that cannot be.
+    """
+    content = copy.deepcopy(content)
+    for place, value in changes.items():
+        *path, last = (int(part) if part.isdecimal() else part for part in place.split("."))
+        try:
+            inner: typing.Any = content
+            for part in path:
+                inner = inner[part] if isinstance(inner, list) else inner.setdefault(part, {})
+            inner[last] = value
+        except (TypeError, IndexError, AttributeError):
+            raise TrainingError(f"the run has no place '{place}' to change.") from None
+    return _build(Run, content, "the run")

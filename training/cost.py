@@ -7,9 +7,10 @@ import onnx
 import torch
 from qonnx.core.datatype import DataType
 from qonnx.util.inference_cost import inference_cost
+from torch import Tensor
 
 from .errors import TrainingError, first_line
-from .networks import Chain, prunable_weights
+from .networks import Chain, prunable_weights, weight_counts
 from .signals import FRAME
 
 BASELINE_BIT_OPERATIONS = 807_699_904  # VGG10 at 8 bits with its own zero weights discounted
@@ -138,3 +139,9 @@ def weight_costs(network: Chain) -> dict[str, float]:
         handle.remove()
     widths = zip(layers, network.weight_widths, network.input_widths, strict=True)
     return {name: _score(products[name] * weight * value, weight) for name, weight, value in widths}
+
+
+def cost_left(network: Chain, masks: dict[str, Tensor]) -> float:
+    """Cost score of the weights that ``masks`` leave, of layers without one all; those of code 0 are counted too."""
+    left = weight_counts(network) | {name: int(mask.sum()) for name, mask in masks.items()}
+    return sum(cost * left[name] for name, cost in weight_costs(network).items())

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from .errors import TrainingError
-from .ranking import RANKINGS
+from .ranking import RANKINGS, TRAINED_RANKINGS
 
 
 def _group_size(weight: Tensor, group: int) -> int:
@@ -56,16 +56,18 @@ def smaller_masks(
 
 
 def masks_within_cost(
-    weights: dict[str, Tensor], masks: dict[str, Tensor], costs: dict[str, float], limit: float, ranking: str
+    values: dict[str, Tensor], masks: dict[str, Tensor], costs: dict[str, float], limit: float, ranking: str
 ) -> dict[str, Tensor]:
     """Masks of the weights that stay when those worth least for their cost go, until ``limit`` is kept.
 
-    ``costs`` of one weight by layer; ``ranking`` says what a weight is worth. Nothing goes where the cost is lower
-    already. ``masks`` may lack layers: nothing of those is pruned yet.
+    ``costs`` of one weight by layer; ``ranking`` says what weights are worth by their ``values``, which are magnitudes
+    or movements. Nothing goes where the cost is lower already. ``masks`` may lack layers: nothing of those is pruned
+    yet.
     """
     with torch.no_grad():
-        left = {name: masks.get(name, torch.ones_like(weight, dtype=torch.bool)) for name, weight in weights.items()}
-        worths = [RANKINGS[ranking](weights[name][flags].abs()) / costs[name] for name, flags in left.items()]
+        left = {name: masks.get(name, torch.ones_like(value, dtype=torch.bool)) for name, value in values.items()}
+        worth_of = TRAINED_RANKINGS[ranking]
+        worths = [_per_cost(worth_of(values[name][flags]), costs[name]) for name, flags in left.items()]
         each = torch.cat(
             [torch.full_like(worth, costs[name], dtype=torch.double) for name, worth in zip(left, worths, strict=True)]
         )
@@ -77,3 +79,8 @@ def masks_within_cost(
         for flags, part in zip(kept.values(), parts, strict=True):
             flags[flags.clone()] = part
         return kept
+
+
+def _per_cost(worth: Tensor, cost: float) -> Tensor:
+    """What is worth less than nothing goes the sooner, the more it costs."""
+    return torch.where(worth < 0, worth * cost, worth / cost)

@@ -9,6 +9,8 @@ Classification", IEEE JSTSP 2018, with the challenge's quantisers).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from inspect import signature
+from typing import get_type_hints
 
 import brevitas.nn as qnn
 import torch
@@ -110,7 +112,9 @@ def _share_range(quantiser: nn.Module, other: nn.Module) -> None:
 class Step:
     """A convolution with batch normalisation and ReLU, which leaves every ``stride``-th sample, or pools pairs.
 
-    ``depthwise``: each filter sees only the channel of its own number, of which there are as many.
+    ``depthwise``: each filter sees only the channel of its own number, of which there are as many. ``branches`` are
+    kernels side by side, each of an equal share of the filters, in the middle of ``kernel`` samples, which is the
+    longest.
     """
 
     filters: int
@@ -118,6 +122,22 @@ class Step:
     stride: int = 1
     pool: bool = False
     depthwise: bool = False
+    branches: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kernel < self.stride:
+            raise TrainingError(
+                f"a kernel of {self.kernel} at every sample of {self.stride} leaves some out; give a longer kernel."
+            )
+
+
+def _of_branches(weight: Tensor, kernels: tuple[int, ...]) -> Tensor:
+    """Which weights (filters, inputs, ..., kernel) there are where each of ``kernels`` has its share of the filters."""
+    present = torch.zeros_like(weight, dtype=torch.bool)
+    for branch, kernel in zip(present.tensor_split(len(kernels)), kernels, strict=True):
+        first = (weight.shape[-1] - kernel) // 2
+        branch[..., first : first + kernel] = True
+    return present
 
 
 @dataclass(frozen=True)
@@ -168,7 +188,7 @@ class Chain(nn.Module):
     summary = "all"
 
     @staticmethod
-    def steps(filters: int) -> list[Step | Residual]:
+    def steps(filters: int, **shape: int) -> list[Step | Residual]:
         """The convolutions of a family, in order."""
         raise NotImplementedError
 
@@ -180,12 +200,14 @@ class Chain(nn.Module):
         hidden: int = 128,
         input_range: float = INPUT_RANGE,
         scale_per_filter: bool = False,
+        learned_ranges: bool = True,
         images: bool = False,
+        **shape: int,
     ) -> None:
         super().__init__()
         self.images = images
         self.scales = Int8WeightPerChannelFloat if scale_per_filter else Int8WeightPerTensorFloat
-        steps = self.steps(filters)
+        steps = self.steps(filters, **shape)
         convolutions = sum(len(step.steps) if isinstance(step, Residual) else 1 for step in steps)
         layers = convolutions + self.hidden_layers
         self.bits = bits
@@ -220,6 +242,9 @@ class Chain(nn.Module):
             inputs = hidden
         head.append(qnn.QuantLinear(inputs, classes, bias=True, bias_quant=None, **next(weights)))
         self.head = nn.Sequential(*head)
+        if not (bits.is_float or learned_ranges):
+            for quantiser in (module for module in self.modules() if isinstance(module, qnn.QuantReLU)):
+                range_of(quantiser).value.requires_grad_(False)
 
     def _convolved(self, inputs: int, step: Step, width: int | None) -> list[nn.Module]:
         """A step without its ReLU."""
@@ -232,9 +257,14 @@ class Chain(nn.Module):
         options = {"bias": False, "groups": inputs if step.depthwise else 1, **weights}
         if self.images:
             shape = {"kernel_size": (1, step.kernel), "stride": (1, step.stride), "padding": (0, margin)}
-            return qnn.QuantConv2d(inputs, step.filters, **shape, **options)
-        shape = {"kernel_size": step.kernel, "stride": step.stride, "padding": margin}
-        return qnn.QuantConv1d(inputs, step.filters, **shape, **options)
+            convolution = qnn.QuantConv2d(inputs, step.filters, **shape, **options)
+        else:
+            shape = {"kernel_size": step.kernel, "stride": step.stride, "padding": margin}
+            convolution = qnn.QuantConv1d(inputs, step.filters, **shape, **options)
+        if step.branches:
+            convolution.register_buffer("present", _of_branches(convolution.weight, step.branches), persistent=False)
+            convolution.weight.data.mul_(convolution.present)
+        return convolution
 
     def _residual(
         self,
@@ -342,15 +372,17 @@ class SymbolSpaced(Chain):
 
     The first layer sees three symbols and is receive filter and sampler in one; the others see what it says of one
     symbol, since at its middle nothing of its neighbours is in the way. What all symbols of a frame say is averaged.
-    With 16 filters it has a twentieth of VGG10's products.
+    With 16 filters it has a twentieth of VGG10's products. ``inner`` is the width of those between the first and the
+    last, which has twice as many filters.
     """
 
     hidden_layers = 0
     summary = "average"
 
     @staticmethod
-    def steps(filters: int) -> list[Step]:
-        return [Step(filters, 24, stride=8), *[Step(2 * filters, 1)] * 3, Step(4 * filters, 1)]
+    def steps(filters: int, kernel: int = 24, stride: int = 8, inner: int | None = None) -> list[Step]:
+        inner = inner or 2 * filters
+        return [Step(filters, kernel, stride), *[Step(inner, 1)] * 3, Step(2 * inner, 1)]
 
 
 class SymbolSpacedHidden(SymbolSpaced):
@@ -363,8 +395,8 @@ class SymbolSpacedHidden(SymbolSpaced):
     hidden_layers = 1
 
     @staticmethod
-    def steps(filters: int) -> list[Step]:
-        return [Step(filters, 40, stride=8), *SymbolSpaced.steps(filters)[1:]]
+    def steps(filters: int, kernel: int = 40, stride: int = 8, inner: int | None = None) -> list[Step]:
+        return SymbolSpaced.steps(filters, kernel, stride, inner)
 
 
 def _separable(inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[Step, Step]:
@@ -393,25 +425,43 @@ class Separable(Chain):
         ]
 
 
+class Branched(Chain):
+    """Three kernels side by side at every fourth sample, then depthwise-separable blocks and three linear layers.
+
+    The shape of RFNet (2022), the cheapest entry since the challenge. The three kernels are one convolution of the
+    longest, which is as cheap, since zeros cost nothing.
+    """
+
+    summary = "largest"
+
+    @staticmethod
+    def steps(filters: int) -> list[Step | Residual]:
+        blocks: list[Step | Residual] = []
+        for _ in range(3):
+            blocks += [Residual(_separable(filters, filters, 9)), *_separable(filters, filters, 9, stride=2)]
+        return [Step(filters, 32, stride=4, branches=(32, 26, 18)), *blocks]
+
+
 NETWORKS = {
     "vgg10": Vgg10,
     "strided": Strided,
     "all_convolutional": AllConvolutional,
     "deep_convolutional": DeepConvolutional,
     "separable": Separable,
+    "branched": Branched,
     "symbol_spaced": SymbolSpaced,
     "symbol_spaced_hidden": SymbolSpacedHidden,
 }
-_CHAIN_OPTIONS = ("filters", "hidden", "input_range", "scale_per_filter")
-NETWORK_OPTIONS = {
-    "vgg10": _CHAIN_OPTIONS,
-    "strided": _CHAIN_OPTIONS,
-    "all_convolutional": ("filters", "input_range", "scale_per_filter"),
-    "deep_convolutional": ("filters", "input_range", "scale_per_filter"),
-    "separable": ("filters", "input_range", "scale_per_filter"),
-    "symbol_spaced": ("filters", "input_range", "scale_per_filter"),
-    "symbol_spaced_hidden": _CHAIN_OPTIONS,
-}
+
+
+def network_options(family: type[Chain]) -> dict[str, object]:
+    """The types of a family's options by their names."""
+    options = dict.fromkeys(("filters", "input_range", "scale_per_filter", "learned_ranges"))
+    if family.hidden_layers:
+        options["hidden"] = None
+    hints = get_type_hints(family.__init__) | get_type_hints(family.steps)
+    shape = [name for name in signature(family.steps).parameters if name not in options]
+    return {name: hints[name] for name in (*options, *shape)}
 
 
 def one_dimensional(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -423,6 +473,18 @@ def prunable_weights(network: nn.Module) -> dict[str, nn.Parameter]:
     """Weights of the convolution and linear layers by layer name: the ones that are pruned."""
     kinds = (nn.Conv1d, nn.Conv2d, nn.Linear)
     return {name: module.weight for name, module in network.named_modules() if isinstance(module, kinds)}
+
+
+def present_weights(network: nn.Module) -> dict[str, Tensor]:
+    """Which weights there are in layers that do not have all of their shape, bool by layer name."""
+    return {name: layer.present for name, layer in network.named_modules() if hasattr(layer, "present")}
+
+
+def weight_counts(network: nn.Module) -> dict[str, int]:
+    """How many weights each layer has, by its name."""
+    present = present_weights(network)
+    weights = prunable_weights(network)
+    return {name: int(present[name].sum()) if name in present else weight.numel() for name, weight in weights.items()}
 
 
 def output_layer(network: nn.Module) -> str:

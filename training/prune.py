@@ -10,7 +10,7 @@ from .errors import TrainingError
 from .masks import smaller_masks
 from .networks import Bits, prunable_weights
 from .policies import POLICIES
-from .train import Trainer, features_only, read_checkpoint, read_position, trained_checkpoint
+from .train import TRAINED, Trainer, features_only, read_checkpoint, read_position, trained_checkpoint
 
 
 @dataclass
@@ -88,7 +88,7 @@ def prune(run: Run, folder: Path, resume: bool = False) -> Path:
     if rules is None:
         raise TrainingError(f"the run {run.name} has no pruning; add that section to its configuration.")
     position = read_position(folder / "pruned.pt", "pruning") if resume else None
-    own = position or (read_checkpoint(folder / "trained.pt") if run.stages else None)
+    own = position or (read_checkpoint(folder / TRAINED) if run.stages else None)
     begin = own or features_only(trained_checkpoint(run.start, folder), run)
     trainer = Trainer(run, folder)
     if own:

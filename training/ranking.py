@@ -10,6 +10,14 @@ def magnitude(remaining: Tensor) -> Tensor:
     return remaining
 
 
+def movement(moved: Tensor) -> Tensor:
+    """How far training would have moved weights (n,) away from zero, less than zero where towards it.
+
+    V. Sanh, T. Wolf, A. Rush, "Movement Pruning: Adaptive Sparsity by Fine-Tuning", NeurIPS 2020, section 4.
+    """
+    return moved
+
+
 def layer_adaptive(remaining: Tensor) -> Tensor:
     """The share of a weight in the energy of all of its layer that are no smaller.
 
@@ -25,3 +33,6 @@ def layer_adaptive(remaining: Tensor) -> Tensor:
 
 # From the magnitudes float32 (n,) of a layer's remaining weights to what all layers are ranked by.
 RANKINGS = {"magnitude": magnitude, "layer_adaptive": layer_adaptive}
+MOVEMENT = "movement"
+# The same, of what a stage of training knows: MOVEMENT takes how they moved in it.
+TRAINED_RANKINGS = RANKINGS | {MOVEMENT: movement}

@@ -18,12 +18,14 @@ def _fused(function: Callable) -> Callable:
 
 
 @_fused
-def _quantised(values: Tensor, scale: Tensor, low: float, high: float) -> Tensor:
+def _quantised(values: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return (values / scale).round().clamp(low, high) * scale
 
 
 @_fused
-def _quantised_back(gradient: Tensor, values: Tensor, scale: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+def _quantised_back(
+    gradient: Tensor, values: Tensor, scale: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor]:
     """What flows back to the values, and to the scale."""
     ratios = values / scale
     codes = ratios.round().clamp(low, high)
@@ -38,8 +40,11 @@ def _without_gaps(values: Tensor) -> Tensor:
 
 
 def _in_memory_order(values: Tensor) -> Tensor:
-    """A tensor without gaps as one row, so that one compiled form serves all shapes and layouts."""
-    return values.as_strided((values.numel(),), (1,))
+    """A tensor without gaps as one row, so that one compiled form serves all shapes and layouts.
+
+    It is no view: compiled forms know what they are views of.
+    """
+    return values.new_empty(0).set_(values.untyped_storage(), values.storage_offset(), (values.numel(),), (1,))
 
 
 class _Quantise(torch.autograd.Function):
@@ -48,18 +53,19 @@ class _Quantise(torch.autograd.Function):
     @staticmethod
     def forward(context, values: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
         values = _without_gaps(values)
-        context.save_for_backward(values, scale)
-        context.limits = float(low), float(high)
-        row = _quantised(_in_memory_order(values), scale, *context.limits)
+        # As tensors, since every number would have a compiled form of its own.
+        limits = tuple(torch.full((), float(limit), device=values.device) for limit in (low, high))
+        context.save_for_backward(values, scale, *limits)
+        row = _quantised(_in_memory_order(values), scale.detach(), *limits)
         return row.as_strided(values.shape, values.stride())
 
     @staticmethod
     def backward(context, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        values, scale = context.saved_tensors
+        values, scale, *limits = context.saved_tensors
         if gradient.stride() != values.stride():
             gradient = torch.empty_like(values).copy_(gradient)
         rows = _in_memory_order(gradient), _in_memory_order(values)
-        passed, by_scale = _quantised_back(*rows, scale, *context.limits)
+        passed, by_scale = _quantised_back(*rows, scale.detach(), *limits)
         passed = passed.as_strided(values.shape, values.stride())
         return passed, by_scale.reshape(scale.shape).to(scale.dtype), None, None
 

@@ -19,12 +19,14 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from .batches import OUTLIER, Batches, validation_frames
 from .config import Gradual, Run, Source, Stage, run_from_mapping
-from .cost import weight_costs
+from .cost import cost_left, weight_costs
+from .data import normalise
 from .errors import TrainingError, first_line
 from .files import make_folder, replacing
 from .lessons import Lessons
 from .masks import masks_within_cost
-from .networks import NETWORKS, STATISTICS_STEPS, Bits, output_layer, prunable_weights
+from .networks import NETWORKS, STATISTICS_STEPS, Bits, output_layer, present_weights, prunable_weights, weight_counts
+from .ranking import MOVEMENT
 from .workers import Workers
 
 
@@ -50,7 +52,8 @@ def write_checkpoint(path: Path, content: dict) -> None:
 
 # What every checkpoint has, and what those of a run at work have beside it and their place.
 _CONTENT = {"run", "commits", "ancestors", "bits", "network", "masks", "batches_seen"}
-_AT_WORK = {"optimiser", "plateau", "batches_done", "over"}
+_OF_TRAINING = {"optimiser", "plateau", "movements"}
+_AT_WORK = {*_OF_TRAINING, "batches_done", "over"}
 
 
 def read_checkpoint(path: Path) -> dict:
@@ -95,14 +98,19 @@ def mixed_precision(device: torch.device) -> torch.autocast:
 # At the end of a stage normalisations are measured over a tenth of its batches, and no more than these.
 STATISTICS_BATCHES = 200
 
+# The checkpoint of a run's stages, in its folder.
+TRAINED = "trained.pt"
 # Checkpoints that the project ships, so that nobody has to train again what others start from.
 RELEASED = Path(__file__).parents[1] / "models" / "checkpoints"
 
 
 class Trainer:
-    """One network in training: optimiser, masks of pruned weights, position in the run's batches."""
+    """One network in training: optimiser, masks of pruned weights, position in the run's batches.
 
-    def __init__(self, run: Run, folder: Path) -> None:
+    ``lessons`` by sources are those that came before, where others have made them.
+    """
+
+    def __init__(self, run: Run, folder: Path, lessons: dict[tuple[Source, ...], Lessons] | None = None) -> None:
         self.run, self.folder = run, folder
         self.workers = Workers()
         self.device = self.workers.device
@@ -114,11 +122,13 @@ class Trainer:
         self.batches = Batches(run, self.device, self.workers.rank, self.workers.count)
         self.batches_seen = 0
         self.masks: dict[str, Tensor] = {}
+        self.movements: dict[str, Tensor] = {}
         self.network: nn.Module | None = None
         self.bits = Bits()
         self.has_outliers = bool(run.presets(outliers=True))
+        self.teacher_normalise = run.normalise
         self.teacher = self._load_teacher() if run.teacher else None
-        self._lessons: dict[tuple[Source, ...], Lessons] = {}  # those that come again
+        self._lessons = {} if lessons is None else lessons  # those that come again
         self.validation = validation_frames(run, self.device)
 
     def load_network(self, bits: Bits, state: dict[str, Tensor] | None) -> None:
@@ -142,6 +152,7 @@ class Trainer:
             ):
                 raise TrainingError("the checkpoint belongs to another network than the configuration names.")
         self.network, self.bits = network.to(self.device, memory_format=torch.channels_last), bits
+        self.masks = present_weights(self.network) | self.masks
 
     def change_bits(self, bits: Bits) -> None:
         """Goes on with the same weights in other widths."""
@@ -158,14 +169,15 @@ class Trainer:
     def _load_teacher(self) -> nn.Module:
         content = trained_checkpoint(self.run.teacher.name, self.folder)
         run = run_from_mapping(content["run"])
-        if (run.classes, run.normalise) != (self.run.classes, self.run.normalise):
-            raise TrainingError(f"the teacher {run.name} has other classes or another scaling than {self.run.name}.")
+        if run.classes != self.run.classes:
+            raise TrainingError(f"the teacher {run.name} has other classes than {self.run.name}.")
         network = build_network(run, Bits(**content["bits"]), images=True)
         try:
             network.load_state_dict(content["network"])
         except RuntimeError:  # names or sizes that differ
             raise TrainingError(f"the checkpoint of the teacher {run.name} is damaged; train it again.") from None
         self._remember(content)
+        self.teacher_normalise = run.normalise
         return network.to(self.device, memory_format=torch.channels_last).eval()
 
     def _remember(self, content: dict) -> None:
@@ -196,8 +208,9 @@ class Trainer:
 
     def _prune(self, rules: Gradual, left: float) -> None:
         """Prunes to the cost that is due when the share ``left`` of the way to the last pruning is left."""
-        weights, costs = prunable_weights(self.network), weight_costs(self.network)
-        dense, dearest = sum(costs[name] * weight.numel() for name, weight in weights.items()), max(costs.values())
+        costs = weight_costs(self.network)
+        dense = cost_left(self.network, {})
+        dearest = max(costs.values())
         if not dearest <= rules.cost < dense:
             raise TrainingError(
                 f"gradual prunes to a cost of {rules.cost:g}, where the network has {dense:g} and one weight up to "
@@ -205,14 +218,16 @@ class Trainer:
             )
         # The sum of what weights cost depends on their order, in its last digits: none is to go for that.
         due = (rules.cost + (dense - rules.cost) * left**3) * (1 + 1e-12)
-        self.masks = masks_within_cost(weights, self.masks, costs, due, rules.ranking)
+        magnitudes = {name: weight.detach().abs() for name, weight in prunable_weights(self.network).items()}
+        self.masks = masks_within_cost(self.movements or magnitudes, self.masks, costs, due, rules.ranking)
         self.apply_masks()
 
     @property
     def share_left(self) -> float:
         """Of all weights; of layers without a mask all are left."""
-        total = sum(weight.numel() for weight in prunable_weights(self.network).values())
-        return 1 - sum(int((~mask).sum()) for mask in self.masks.values()) / total
+        counts = weight_counts(self.network)
+        left = counts | {name: int(mask.sum()) for name, mask in self.masks.items()}
+        return sum(left.values()) / sum(counts.values())
 
     def epochs(
         self, stage: Stage, falling: bool, start: dict | None = None, plateau: dict | None = None
@@ -230,6 +245,7 @@ class Trainer:
         if start is not None:
             optimiser.load_state_dict(start["optimiser"])
             done, plateau = start["batches_done"], start["plateau"]
+        self._follow_movements(stage, start)
         scheduler = _plateau_scheduler(optimiser, plateau)
         with self._progress(stage.name, total, done) as tell:
             while done < total:
@@ -270,6 +286,7 @@ class Trainer:
                     "bits": asdict(stage.bits),
                     "network": self.network.state_dict(),
                     "masks": self.masks,
+                    "movements": self.movements,
                     "optimiser": optimiser.state_dict(),
                     "plateau": scheduler.state_dict() if scheduler else None,
                     "batches_done": done,
@@ -293,7 +310,7 @@ class Trainer:
         self.network.train()
         with torch.no_grad(), mixed_precision(self.device):
             for number in range(self.batches_seen, self.batches_seen + count):
-                self.network(self.batches.batch(sources, number)[0])
+                self.network(normalise(self.batches.batch(sources, number)[0], self.run.normalise))
         for layer, momentum in zip(normalisations, momenta, strict=True):
             layer.momentum = momentum
 
@@ -306,29 +323,52 @@ class Trainer:
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.workers.average_gradients(self.network)
+        self._note_movements()
         optimiser.step()
         self.apply_masks()
         return loss.detach()
 
+    def _follow_movements(self, stage: Stage, start: dict | None) -> None:
+        """From the beginning of a stage that is to know them, or from where ``start`` was."""
+        self.movements = {}
+        if stage.gradual and stage.gradual.ranking == MOVEMENT:
+            weights = prunable_weights(self.network)
+            known = start["movements"] if start else {}
+            self.movements = {
+                name: known[name].to(self.device) if known else torch.zeros_like(weight, requires_grad=False)
+                for name, weight in weights.items()
+            }
+
+    def _note_movements(self) -> None:
+        """Adds how far this step's gradients would have weights move away from zero."""
+        if self.movements:
+            weights = prunable_weights(self.network)
+            for name, movement in self.movements.items():
+                movement.addcmul_(weights[name].grad, weights[name].detach(), value=-1)
+
     def _lesson(self, sources: tuple[Source, ...], number: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Frames and classes of a batch, and the teacher's probabilities float32 (N, classes) or None."""
         if not self.run.distinct_frames:
-            frames, classes = self.batches.batch(sources, number)
-            return frames, classes, self._ask_teacher(frames)
+            return self._made_lesson(sources, number)
         count = math.ceil(self.run.distinct_frames / self.run.batch)
         number %= count
         lessons = self._lessons.setdefault(sources, Lessons(count))
         if number not in lessons:
-            frames, classes = self.batches.batch(sources, number)
-            taught = self._ask_teacher(frames)
+            frames, classes, taught = self._made_lesson(sources, number)
             lessons.keep(number, (frames.half(), classes, None if taught is None else taught.half()))
         # Rounded the first time too, so that a run that goes on elsewhere sees the same.
         frames, classes, taught = lessons[number]
         return frames.float(), classes, None if taught is None else taught.float()
 
-    def _ask_teacher(self, frames: Tensor) -> Tensor | None:
+    def _made_lesson(self, sources: tuple[Source, ...], number: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        signals, classes = self.batches.batch(sources, number)
+        frames = normalise(signals, self.run.normalise)
         if self.teacher is None:
-            return None
+            return frames, classes, None
+        same = self.teacher_normalise == self.run.normalise
+        return frames, classes, self._ask_teacher(frames if same else normalise(signals, self.teacher_normalise))
+
+    def _ask_teacher(self, frames: Tensor) -> Tensor:
         with torch.no_grad(), mixed_precision(self.device):
             return self.teacher(frames).float().softmax(1)
 
@@ -407,7 +447,7 @@ def _plateau_scheduler(optimiser: torch.optim.Optimizer, state: dict | None) -> 
 
 def trained_checkpoint(name: str, folder: Path) -> dict:
     """What the run ``name`` trained, beside ``folder`` or else as it is released; raises TrainingError for neither."""
-    own, released = folder.parent / name / "trained.pt", RELEASED / f"{name}.pt"
+    own, released = folder.parent / name / TRAINED, RELEASED / f"{name}.pt"
     return read_checkpoint(released if released.exists() and not own.exists() else own)
 
 
@@ -459,27 +499,27 @@ def widened(content: dict, run: Run) -> dict:
 
 
 def release(checkpoint: Path, out: Path) -> Path:
-    """Writes what other runs need to start from a checkpoint: all but the state of its optimiser."""
+    """Writes what other runs need to start from a checkpoint: all but the state of its training."""
     content = read_checkpoint(checkpoint)
     make_folder(out.parent)
-    write_checkpoint(out, {name: value for name, value in content.items() if name not in ("optimiser", "plateau")})
+    write_checkpoint(out, {name: value for name, value in content.items() if name not in _OF_TRAINING})
     return out
 
 
-def train(run: Run, folder: Path, resume: bool = False) -> Path:
-    """Runs the stages in order; returns the path of the last checkpoint, ``trained.pt``.
+def trained_epochs(
+    run: Run, folder: Path, resume: bool = False, lessons: dict[tuple[Source, ...], Lessons] | None = None
+) -> Iterator[dict]:
+    """Runs the stages in order; yields the content of ``trained.pt`` whenever it is written, after every epoch.
 
-    Raises TrainingError for a run without stages, a checkpoint that is missing, damaged or of another network, and
-    a loss that is no number.
+    Raises what ``train`` raises. ``lessons`` are those of a run with the same frames and teacher, which has made them.
     """
     if not run.stages:
         raise TrainingError(f"the run {run.name} has no stages to train; prune it.")
-    path = folder / "trained.pt"
-    start = read_position(path, "stage") if resume else None
+    start = read_position(folder / TRAINED, "stage") if resume else None
     before = None
     if run.start is not None and not resume:
         before = widened(features_only(trained_checkpoint(run.start, folder), run), run)
-    trainer = Trainer(run, folder)
+    trainer = Trainer(run, folder, lessons)
     if start:
         trainer.take_over(start)
     elif before:
@@ -491,6 +531,18 @@ def train(run: Run, folder: Path, resume: bool = False) -> Path:
         stage = run.stages[index]
         trainer.load_network(stage.bits, state)
         for content in trainer.epochs(stage, falling=True, start=start):
-            trainer.save(path.name, content | {"stage": index})
+            content["stage"] = index
+            trainer.save(TRAINED, content)
+            yield content
         start, state = None, trainer.network.state_dict()
-    return path
+
+
+def train(run: Run, folder: Path, resume: bool = False) -> Path:
+    """Runs the stages in order; returns the path of the last checkpoint, ``trained.pt``.
+
+    Raises TrainingError for a run without stages, a checkpoint that is missing, damaged or of another network, and
+    a loss that is no number.
+    """
+    for _ in trained_epochs(run, folder, resume):
+        pass
+    return folder / TRAINED
