@@ -103,8 +103,8 @@ def _judge(trial: Trial | None, workers: Workers, content: dict, step: int) -> b
 def search(rules: Search, folder: Path) -> Path:
     """Tries candidates, or what is left of them, in ``folder``; returns the path of the best one's configuration.
 
-    Trials are kept in ``trials.log``, and what they train beside the folder. In their last stage they are given up where
-    they are below the median. Raises TrainingError for what ``train`` raises it.
+    Trials are kept in ``trials.log``, and what they train beside the folder. In their last stage they are given up
+    where they are below the median. Raises TrainingError for what ``train`` raises it.
     """
     workers = Workers()
     study = _study(rules, folder) if workers.leads else None

@@ -492,10 +492,15 @@ def widened(content: dict, run: Run) -> dict:
             first = [0, 0, *((now - before) // 2 for now, before in zip(sizes[2:], value.shape[2:], strict=True))]
             places = (slice(begin, begin + size) for begin, size in zip(first, value.shape, strict=False))
             wide[name][tuple(places)] = value
-    if wide and content["masks"]:
-        name = content["run"]["name"]
-        raise TrainingError(f"the network of {name} is pruned, so it cannot be widened; start from one that is not.")
-    return content | {"network": content["network"] | wide}
+    if not wide:
+        return content
+    parent = run_from_mapping(content["run"])
+    present = present_weights(build_network(parent, Bits(**content["bits"]), images=True))
+    if any(not mask.equal(present.get(name, torch.ones_like(mask))) for name, mask in content["masks"].items()):
+        raise TrainingError(
+            f"the network of {parent.name} is pruned, so it cannot be widened; start from one that is not."
+        )
+    return content | {"network": content["network"] | wide, "masks": {}}
 
 
 def release(checkpoint: Path, out: Path) -> Path:

@@ -10,9 +10,9 @@ from brevitas.export import export_qonnx
 from tests.helpers.tiny_runs import CONFIG, Killed, same
 from training.__main__ import main
 from training.config import Gradual
-from training.cost import BASELINE_BIT_OPERATIONS, BASELINE_WEIGHT_BITS, cost, weight_costs
+from training.cost import BASELINE_BIT_OPERATIONS, BASELINE_WEIGHT_BITS, cost, cost_left, weight_costs
 from training.errors import TrainingError
-from training.networks import NETWORKS, Bits, one_dimensional, prunable_weights
+from training.networks import NETWORKS, Bits, one_dimensional, prunable_weights, weight_counts
 from training.prune import prune
 from training.train import Trainer, build_network, read_checkpoint, train
 
@@ -169,6 +169,63 @@ def test_a_run_that_is_killed_while_it_prunes_goes_on_bit_for_bit(run, stage, wh
     assert all(same(one, other) for one, other in zip(*(state.values() for state in moments), strict=True))
 
 
+def test_movements_are_what_gradients_pull_weights_away_from_zero(run, stage, tmp_path, monkeypatch):
+    """Summed over the steps, and no less of them where the run was killed on the way."""
+    moving = replace(stage, frames=96, gradual=Gradual(COST, 1.0, "movement"))
+    moving = replace(run, name="moving", stages=(moving,), pruning=None)
+    pulled, note = {}, Trainer._note_movements
+
+    def watch(self):
+        for name, weight in prunable_weights(self.network).items():
+            pulled[name] = pulled.get(name, 0) - weight.detach() * weight.grad
+        note(self)
+
+    monkeypatch.setattr(Trainer, "_note_movements", watch)
+    saved = keep_what_is_saved(monkeypatch)
+    whole = read_checkpoint(train(moving, tmp_path / "moving"))
+    assert pulled.keys() == whole["movements"].keys()
+    for name, expected in pulled.items():
+        torch.testing.assert_close(whole["movements"][name], expected)
+    # What goes before the second epoch is what had moved least by then, a layer's weights at the same cost.
+    for name, mask in saved[1]["masks"].items():
+        moved = saved[0]["movements"][name]
+        if mask.any() and not mask.all():
+            assert moved[mask].min() >= moved[~mask].max()
+    (tmp_path / "again").mkdir()
+    torch.save(saved[0], tmp_path / "again" / "trained.pt")
+    again = read_checkpoint(train(moving, tmp_path / "again", resume=True))
+    assert same(again["movements"], whole["movements"])
+    assert same(again["network"], whole["network"])
+
+
+def test_three_branches_stay_three_kernels(run, tmp_path):
+    """In training, when pruned, and in what is counted of them."""
+    options = {"filters": 6, "hidden": 8}
+    stages = (replace(run.stages[0], frames=48), replace(run.stages[1], frames=96, gradual=Gradual(2e-3)))
+    content = read_checkpoint(train(replace(run, network="branched", network_options=options, stages=stages), tmp_path))
+    weight = content["network"]["features.0.weight"]
+    for filters, kernel in ((weight[:2], 32), (weight[2:4], 26), (weight[4:], 18)):
+        margin = (32 - kernel) // 2
+        inside = filters[..., margin : margin + kernel]
+        assert inside.any() and int(filters.count_nonzero()) == int(inside.count_nonzero())
+    network = build_network(replace(run, network="branched", network_options=options), Bits(4, 4, 4), images=True)
+    assert weight_counts(network)["features.0"] == 2 * 2 * (32 + 26 + 18)
+    assert cost_left(network, content["masks"]) <= 2e-3 < cost_left(network, {})
+
+
+def test_ranges_that_are_not_learned_stay_what_they_were(run, tmp_path):
+    ranges = {}
+    for learned in (True, False):
+        options = run.network_options | {"learned_ranges": learned}
+        train(replace(run, network_options=options, stages=run.stages[1:]), tmp_path / str(learned))
+        network = build_network(replace(run, network_options=options), Bits(4, 4, 4), images=True)
+        content = read_checkpoint(tmp_path / str(learned) / "trained.pt")
+        network.load_state_dict(content["network"])
+        ranges[learned] = content["optimiser"]["state"], sum(p.requires_grad for p in network.parameters())
+    (state, count), (fixed_state, fixed_count) = ranges[True], ranges[False]
+    assert len(state) == count and len(fixed_state) == fixed_count == count - 9  # one for every ReLU
+
+
 def test_rounds_take_their_share_though_their_finish_prunes_to_a_cost(run, stage, whole, monkeypatch):
     finish = replace(stage, name="finish", frames=96)
     rules = replace(run.pruning, policy="rewind", frames=96, finish=(finish,))
@@ -214,6 +271,12 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, gradual, part):
     assert part in error
     assert error.count("\n") == 1
     assert not list(tmp_path.glob("runs/tiny/*"))
+
+
+def test_before_the_first_epoch_nothing_has_moved(run, stage):
+    short = replace(stage, frames=48, gradual=Gradual(COST, ranking="movement"))
+    with pytest.raises(TrainingError, match="the stage quantised prunes before its first epoch, when no weight has"):
+        replace(run, stages=(short,))
 
 
 def test_a_float_stage_is_not_pruned_to_a_cost(run):

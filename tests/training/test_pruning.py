@@ -105,14 +105,14 @@ def test_the_layer_adaptive_ranking_is_that_of_its_equation(seed, share):
 def test_what_is_worth_least_for_its_cost_goes_until_the_cost_is_kept(seed, limit):
     generator = torch.Generator().manual_seed(seed)
     shapes = {"first": (3, 2, 5), "second": (4, 3, 1), "last": (6, 4)}
-    weights = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    weights = {name: torch.randn(shape, generator=generator).abs() for name, shape in shapes.items()}
     costs = {"first": 1.0, "second": 0.25, "last": 0.125}
     once = masks_within_cost(weights, {}, costs, 20.0, "magnitude")
     masks = masks_within_cost(weights, once, costs, limit, "magnitude")
     stays, goes = [], []
     for name, mask in masks.items():
         assert not (mask & ~once[name]).any()  # what is gone stays so
-        for value, flag in zip(weights[name][once[name]].abs(), mask[once[name]], strict=True):
+        for value, flag in zip(weights[name][once[name]], mask[once[name]], strict=True):
             (stays if flag else goes).append((float(value) / costs[name], costs[name]))
     spent = sum(cost for _, cost in stays)
     assert spent <= limit
@@ -120,6 +120,22 @@ def test_what_is_worth_least_for_its_cost_goes_until_the_cost_is_kept(seed, limi
         worth, cost = max(goes)
         assert not stays or min(stays)[0] >= worth
         assert spent + cost > limit  # no more than had to go
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 40.0))
+def test_what_moved_to_zero_goes_first_and_the_dearest_of_it_before_all(seed, limit):
+    generator = torch.Generator().manual_seed(seed)
+    shapes, costs = {"first": (3, 2, 5), "second": (4, 3, 1)}, {"first": 1.0, "second": 0.25}
+    moved = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    masks = masks_within_cost(moved, {}, costs, limit, "movement")
+    stays = [value for name, mask in masks.items() for value in moved[name][mask]]
+    goes = [value for name, mask in masks.items() for value in moved[name][~mask]]
+    assert not goes or not stays or min(stays) >= 0 or max(goes) < 0
+    # The same movement in both layers: where both moved to zero, the dearer goes first, where both away, the cheaper.
+    alike = {name: torch.tensor([[value]]) for name in costs for value in (-1.0,)}
+    assert not masks_within_cost(alike, {}, costs, 0.3, "movement")["first"]
+    alike = {name: -value for name, value in alike.items()}
+    assert masks_within_cost(alike, {}, {"first": 1.0, "second": 1.1}, 1.0, "movement")["first"]
 
 
 def test_pruned_weights_are_gone_and_as_many_as_said(run, trained):
@@ -340,7 +356,7 @@ def test_a_wider_network_begins_with_what_the_narrow_one_says(run, network):
     after(frames).square().sum().backward()
     assert any(((weight == 0) & (weight.grad != 0)).any() for weight in prunable_weights(after).values())
     with pytest.raises(TrainingError, match="the network of tiny is pruned, so it cannot be widened"):
-        widened(content | {"masks": {"features.0": torch.ones(1)}}, wide)
+        widened(content | {"masks": {"features.0": torch.zeros(1, dtype=torch.bool)}}, wide)
 
 
 def test_longer_filters_and_another_head_begin_with_the_features(run, tmp_path):

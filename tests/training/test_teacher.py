@@ -60,6 +60,17 @@ def test_of_what_is_no_class_the_teacher_says_nothing(run, teachers):
     torch.testing.assert_close(targets, torch.stack(rows))
 
 
+def test_a_teacher_is_asked_of_frames_as_it_knows_them(run, teachers):
+    """Of the same signals, whatever the pupil has done to them."""
+    alike, timed = (replace(taught(run, 0.5), normalise=kind) for kind in (run.normalise, "timed"))
+    (frames, classes, said), (others, same_classes, said_again) = (
+        Trainer(pupil, teachers / "taught")._lesson(pupil.sources, 5) for pupil in (alike, timed)
+    )
+    assert torch.equal(classes, same_classes)
+    assert not torch.equal(frames, others)
+    torch.testing.assert_close(said_again, said, rtol=0, atol=1e-6)
+
+
 def test_a_teacher_changes_what_is_learned_and_is_remembered(run, teachers):
     pupil = taught(run, 0.5)
     content = read_checkpoint(train(pupil, teachers / "taught"))
@@ -82,8 +93,9 @@ def test_mistakes_are_one_sentence(run, teachers):
         train(replace(taught(run, 0.5), teacher=Teacher("nobody")), teachers / "taught")
     with pytest.raises(TrainingError, match="distinct_frames is 3; it must be a batch"):
         replace(run, distinct_frames=run.batch - 1)
-    with pytest.raises(TrainingError, match="another scaling than taught"):
-        train(replace(taught(run, 0.5), normalise="unit_variance"), teachers / "taught")
+    other = replace(taught(run, 0.5), sources=(Source("cabled", 1.0),))
+    with pytest.raises(TrainingError, match="the teacher tiny has other classes than taught"):
+        train(other, teachers / "taught")
 
 
 def test_a_teacher_is_asked_once_of_frames_that_come_again(run, teachers, monkeypatch):
