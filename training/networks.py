@@ -243,8 +243,13 @@ class Chain(nn.Module):
         head.append(qnn.QuantLinear(inputs, classes, bias=True, bias_quant=None, **next(weights)))
         self.head = nn.Sequential(*head)
         if not (bits.is_float or learned_ranges):
-            for quantiser in (module for module in self.modules() if isinstance(module, qnn.QuantReLU)):
-                range_of(quantiser).value.requires_grad_(False)
+            self._hold_ranges()
+            # Brevitas makes them anew when a state is loaded.
+            self.register_load_state_dict_post_hook(lambda network, _: network._hold_ranges())
+
+    def _hold_ranges(self) -> None:
+        for quantiser in (module for module in self.modules() if isinstance(module, qnn.QuantReLU)):
+            range_of(quantiser).value.requires_grad_(False)
 
     def _convolved(self, inputs: int, step: Step, width: int | None) -> list[nn.Module]:
         """A step without its ReLU."""
