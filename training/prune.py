@@ -8,7 +8,7 @@ from pathlib import Path
 from .config import Pruning, Run, Stage
 from .errors import TrainingError
 from .masks import smaller_masks
-from .networks import Bits, prunable_weights
+from .networks import Bits
 from .policies import POLICIES
 from .train import TRAINED, Trainer, features_only, read_checkpoint, read_position, trained_checkpoint
 
@@ -53,8 +53,7 @@ def _rounds(trainer: Trainer, state: _State, rules: Pruning, position: dict | No
             if policy.undoes:
                 network = {name: value.clone() for name, value in trainer.network.state_dict().items()}
                 state.kept = {"network": network, "masks": trainer.masks}
-            weights = prunable_weights(trainer.network)
-            trainer.masks = smaller_masks(weights, trainer.masks, state.share, rules.group, rules.ranking)
+            trainer.masks = smaller_masks(trainer.weights, trainer.masks, state.share, rules.group, rules.ranking)
             trainer.apply_masks()
         stage = replace(
             rules.finish[0], name=f"round {state.round}", frames=rules.frames, rate=rules.rate, gradual=None

@@ -79,14 +79,12 @@ def read_position(path: Path, place: str) -> dict:
     return content
 
 
-def accuracy(network: nn.Module, frames: Tensor, classes: Tensor, batch: int = 512) -> float:
+def right_answers(network: nn.Module, frames: Tensor, classes: Tensor, batch: int = 512) -> Tensor:
+    """How many of the frames a network names right."""
     network.eval()
     with torch.inference_mode():
-        right = sum(
-            int((network(part).argmax(1) == truth).sum())
-            for part, truth in zip(frames.split(batch), classes.split(batch), strict=True)
-        )
-    return right / len(classes)
+        parts = zip(frames.split(batch), classes.split(batch), strict=True)
+        return sum(((network(part).argmax(1) == truth).sum() for part, truth in parts), torch.tensor(0))
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
@@ -124,6 +122,7 @@ class Trainer:
         self.masks: dict[str, Tensor] = {}
         self.movements: dict[str, Tensor] = {}
         self.network: nn.Module | None = None
+        self.weights: dict[str, nn.Parameter] = {}
         self.bits = Bits()
         self.has_outliers = bool(run.presets(outliers=True))
         self.teacher_normalise = run.normalise
@@ -152,6 +151,7 @@ class Trainer:
             ):
                 raise TrainingError("the checkpoint belongs to another network than the configuration names.")
         self.network, self.bits = network.to(self.device, memory_format=torch.channels_last), bits
+        self.weights = prunable_weights(self.network)
         self.masks = present_weights(self.network) | self.masks
 
     def change_bits(self, bits: Bits) -> None:
@@ -198,13 +198,13 @@ class Trainer:
     def measure(self) -> float:
         """Accuracy on the validation frames, the same number in every process."""
         self.workers.follow_the_leader(self.network)
-        return accuracy(self.network, *self.validation)
+        own = (part[self.workers.rank :: self.workers.count] for part in self.validation)
+        return int(self.workers.sum(right_answers(self.network, *own))) / len(self.validation[0])
 
     def apply_masks(self) -> None:
         with torch.no_grad():
-            weights = prunable_weights(self.network)
             for name, mask in self.masks.items():
-                weights[name].mul_(mask)
+                self.weights[name].mul_(mask)
 
     def _prune(self, rules: Gradual, left: float) -> None:
         """Prunes to the cost that is due when the share ``left`` of the way to the last pruning is left."""
@@ -218,7 +218,7 @@ class Trainer:
             )
         # The sum of what weights cost depends on their order, in its last digits: none is to go for that.
         due = (rules.cost + (dense - rules.cost) * left**3) * (1 + 1e-12)
-        magnitudes = {name: weight.detach().abs() for name, weight in prunable_weights(self.network).items()}
+        magnitudes = {name: weight.detach().abs() for name, weight in self.weights.items()}
         self.masks = masks_within_cost(self.movements or magnitudes, self.masks, costs, due, rules.ranking)
         self.apply_masks()
 
@@ -332,19 +332,17 @@ class Trainer:
         """From the beginning of a stage that is to know them, or from where ``start`` was."""
         self.movements = {}
         if stage.gradual and stage.gradual.ranking == MOVEMENT:
-            weights = prunable_weights(self.network)
             known = start["movements"] if start else {}
             self.movements = {
                 name: known[name].to(self.device) if known else torch.zeros_like(weight, requires_grad=False)
-                for name, weight in weights.items()
+                for name, weight in self.weights.items()
             }
 
     def _note_movements(self) -> None:
         """Adds how far this step's gradients would have weights move away from zero."""
-        if self.movements:
-            weights = prunable_weights(self.network)
-            for name, movement in self.movements.items():
-                movement.addcmul_(weights[name].grad, weights[name].detach(), value=-1)
+        for name, movement in self.movements.items():
+            weight = self.weights[name]
+            movement.addcmul_(weight.grad, weight.detach(), value=-1)
 
     def _lesson(self, sources: tuple[Source, ...], number: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Frames and classes of a batch, and the teacher's probabilities float32 (N, classes) or None."""

@@ -39,11 +39,13 @@ class Workers:
         for gradient, part in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def sum(self, value: Tensor) -> Tensor:
+        if self.count > 1:
+            distributed.all_reduce(value)
+        return value
+
     def mean(self, value: Tensor) -> Tensor:
-        if self.count == 1:
-            return value
-        distributed.all_reduce(value)
-        return value / self.count
+        return self.sum(value) / self.count
 
     def agreed(self, value: object) -> object:
         """What the first process gives, in all of them."""
