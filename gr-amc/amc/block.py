@@ -24,6 +24,10 @@ LABELS, STATUS = "labels", "status"
 
 # Windows that may wait for the inference: enough to ride out a pause, few enough to stay current.
 QUEUED_WINDOWS = 512
+# Batches that the engine has before it while one is published, so that it need not wait for the interpreter.
+BATCHES_AHEAD = 2
+# Samples that the block before may run ahead: with GNU Radio's own 8192, threads wake each other for every few windows.
+BUFFERED_SAMPLES = 1 << 16
 SECONDS_BETWEEN_WARNINGS = 1.0
 
 
@@ -154,6 +158,8 @@ class _Sink(gr.sync_block):
         self, pipeline: Pipeline, publisher: _Publisher, overload: str, publish: str, status_interval: float
     ) -> None:
         gr.sync_block.__init__(self, name="amc_windows", in_sig=[np.complex64], out_sig=None)
+        # GNU Radio makes the buffer before a block for twice its history, of which nothing else is used.
+        self.set_history(BUFFERED_SAMPLES + 1)
         self.pipeline, self.publisher = pipeline, publisher
         self.overload, self.publish_policy = overload, publish
         self.status_interval = status_interval
@@ -183,7 +189,7 @@ class _Sink(gr.sync_block):
         return True
 
     def work(self, input_items, output_items) -> int:
-        samples = input_items[0]
+        samples = input_items[0][BUFFERED_SAMPLES:]
         try:
             self._take(samples)
         except Exception as error:  # one that leaves work() would leave the flowgraph hanging
@@ -250,21 +256,23 @@ class _Sink(gr.sync_block):
     # --- inference thread -------------------------------------------------------------------------
 
     def _infer(self) -> None:
-        """Says what a batch is while the engine works on the next one."""
-        under_way: Inference | None = None
+        """Says what a batch is while the engine works on those behind it."""
+        under_way: deque[Inference] = deque()
         try:
             while True:
-                windows = self._queue.get(wait=under_way is None)
-                if windows is None and under_way is None:
+                windows = self._queue.get(wait=not under_way)
+                if windows is None and not under_way:
                     return
-                done, under_way = under_way, None if windows is None else self.pipeline.begin(windows)
-                if done is not None:
-                    self._publish(done, self.pipeline.finish(done))
-                    if time.monotonic() - self._last_status >= self.status_interval:
-                        self._publish_status()
+                if windows is not None:
+                    under_way.append(self.pipeline.begin(windows))
+                    if len(under_way) <= BATCHES_AHEAD:
+                        continue
+                done = under_way.popleft()
+                self._publish(done, self.pipeline.finish(done))
+                if time.monotonic() - self._last_status >= self.status_interval:
+                    self._publish_status()
         except Exception as error:
-            if under_way is not None:
-                self.pipeline.counters.errors += len(under_way.windows)
+            self.pipeline.counters.errors += sum(len(inference.windows) for inference in under_way)
             self._fail(error)
 
     def _publish(self, inference: Inference, results: Results) -> None:

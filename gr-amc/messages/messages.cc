@@ -65,10 +65,15 @@ void Publish(const std::shared_ptr<gr::basic_block>& block, const pmt::pmt_t& po
     const float* row = probabilities.data();
     const uint64_t* offset = offsets.data();
     const py::gil_scoped_release release;
+    // All are made before the first is published: a subscriber that wakes up for it finds the others there, and need not
+    // be woken for each.
+    std::vector<pmt::pmt_t> messages;
+    messages.reserve(count);
     for (size_t n = 0; n < count; ++n) {
-        block->message_port_pub(port, Message(pmt::intern(labels[n]), confidence[n], row + n * classes, classes, offset[n],
-                                              length, power[n], times[n], frequency));
+        messages.push_back(Message(pmt::intern(labels[n]), confidence[n], row + n * classes, classes, offset[n], length,
+                                   power[n], times[n], frequency));
     }
+    for (const auto& message : messages) block->message_port_pub(port, message);
 }
 
 }  // namespace

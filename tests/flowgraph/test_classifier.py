@@ -95,6 +95,23 @@ def test_small_buffers_do_not_hang(model):
     assert len(sink.labels) == 4
 
 
+def test_the_source_may_be_65536_samples_ahead(model, monkeypatch):
+    """Eight times as far as with GNU Radio's own buffer, while the inference pauses and no more windows may wait."""
+    monkeypatch.setattr("gnuradio.amc.block.QUEUED_WINDOWS", 32)
+    source, block = blocks.vector_source_c(np.ones(1 << 19)), amc.classifier(model=model)
+    go_on, begin = threading.Event(), block._pipeline.begin
+    monkeypatch.setattr(block._pipeline, "begin", lambda windows: go_on.wait(DEADLINE) and begin(windows))
+    top = gr.top_block()
+    top.connect(source, block)
+    top.start()
+    try:
+        assert eventually(lambda: source.nitems_written(0) - block._sink.nitems_read(0) >= 65536)
+    finally:
+        go_on.set()
+        top.wait()
+    assert block.counters == {"windows": 512, "dropped": 0, "ignored": 0, "errors": 0}
+
+
 def test_without_subscribers(model):
     block = amc.classifier(model=model)
     top = gr.top_block()
