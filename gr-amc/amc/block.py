@@ -27,7 +27,11 @@ QUEUED_WINDOWS = 512
 # Batches that the engine has before it while one is published, so that it need not wait for the interpreter.
 BATCHES_AHEAD = 2
 # Samples that the block before may run ahead: with GNU Radio's own 8192, threads wake each other for every few windows.
-BUFFERED_SAMPLES = 1 << 16
+BUFFERED_SAMPLES = 1 << 17
+# Each call of the block takes the interpreter from the inference. While windows wait for that in any case, a call that
+# brought few samples is followed by a pause, in which more gather.
+FEW_SAMPLES = 1 << 15
+PAUSE_SECONDS = 1e-3
 SECONDS_BETWEEN_WARNINGS = 1.0
 
 
@@ -108,6 +112,9 @@ class _Queue:
             self._count += len(windows)
             self._changed.notify()
             return True
+
+    def holds_windows(self) -> bool:
+        return self._count > 0
 
     def _is_full(self) -> bool:
         return self._count >= self._capacity
@@ -194,6 +201,8 @@ class _Sink(gr.sync_block):
             self._take(samples)
         except Exception as error:  # one that leaves work() would leave the flowgraph hanging
             self._fail(error)
+        if len(samples) < FEW_SAMPLES and self._queue.holds_windows():
+            time.sleep(PAUSE_SECONDS)
         # -1 is WORK_DONE: the flowgraph ends, and the caller finds the reason in `error`.
         return len(samples) if self.error is None else -1
 
