@@ -22,6 +22,7 @@ THREADS = (1, 2)
 SHARE_AIM = 0.8
 LATENCY_AIM_SECONDS = 5e-3
 RATE = 1e6
+FAST_RATE = 20e6
 WARM_UP_WINDOWS = 100
 
 
@@ -156,6 +157,30 @@ def measure_latency(path: Path, windows: np.ndarray, effort: Effort) -> dict:
         "not_counted_at_start": WARM_UP_WINDOWS,
         "seconds": {**summary(latency), "percentile_99": float(np.percentile(latency, 99))},
         "source_lateness_seconds": {**summary(lateness), "percentile_99": float(np.percentile(lateness, 99))},
+    }
+
+
+def measure_fast_receiver(path: Path, windows: np.ndarray, effort: Effort) -> dict:
+    """Windows lost, and the time of all threads in cores, where samples come live at 20 Msps, ``overload="drop"``."""
+    samples = round(effort.latency_seconds * FAST_RATE)
+    source = blocks.vector_source_c(windows.ravel(), True)
+    throttle = blocks.throttle(gr.sizeof_gr_complex, FAST_RATE)
+    head = blocks.head(gr.sizeof_gr_complex, samples)
+    block = amc.classifier(str(path), batch=BATCH, threads=1, publish="every", overload="drop")
+    messages = blocks.message_debug()
+    top = gr.top_block()
+    top.connect(source, throttle, head, block)
+    top.msg_connect(block, "labels", messages, "store")
+    began, spent = time.perf_counter(), time.process_time()
+    top.run()
+    elapsed, spent = time.perf_counter() - began, time.process_time() - spent
+    if block.error is not None:
+        raise block.error
+    return {
+        "rate_msps": samples / elapsed / 1e6,
+        "windows": samples // windows.shape[1],
+        "dropped": block.counters["dropped"],
+        "cores": spent / elapsed,
     }
 
 

@@ -53,6 +53,8 @@ def test_a_run_reports_every_figure(small_vgg10, tmp_path, capfd):
         (what, threads) for what in ("runtime", "block") for threads in (1, 2)
     }
     assert report["latency"]["seconds"].keys() == {"min", "median", "max", "percentile_99"}
+    fast = report["fast_receiver"]
+    assert fast["windows"] == round(TINY.latency_seconds * 20e6) // 1024 and 0 <= fast["dropped"] <= fast["windows"]
     assert [look["samples"] for look in report["memory"]["looks"]] == [10**5 * tenth for tenth in range(1, 11)]
     assert sum("aim" in ratio for ratio in report["ratios"]) == 8
     assert len(report["signals"]) == 12
@@ -70,6 +72,7 @@ def test_a_run_reports_every_figure(small_vgg10, tmp_path, capfd):
         < text.index("RELEASED NETWORKS")
         < text.index("FRAMES A SECOND")
         < text.index("LATENCY")
+        < text.index("LIVE at")
         < text.index("RESIDENT MEMORY")
     )
 
