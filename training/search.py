@@ -2,6 +2,7 @@
 """A search for the shape and bit widths of a network, whose cost all candidates are pruned to."""
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from .config import Run, varied
+from .config import Run, Stage, varied
 from .cost import cost_left
 from .errors import TrainingError
 from .files import make_folder, replacing
@@ -52,7 +53,7 @@ class Search:
         return replace(run, stages=tuple(_affordable(run)))
 
 
-def _affordable(run: Run):
+def _affordable(run: Run) -> Iterator[Stage]:
     """The stages of a run, less a pruning to a cost that the network is below."""
     for stage in run.stages:
         if stage.gradual and cost_left(build_network(run, stage.bits, images=False), {}) <= stage.gradual.cost:
@@ -62,7 +63,10 @@ def _affordable(run: Run):
 
 
 def _study(rules: Search, folder: Path) -> optuna.Study:
-    """The trials so far; one that was cut short is tried again."""
+    """The trials so far; one that was cut short is tried again.
+
+    Raises TrainingError where they are another search's.
+    """
     make_folder(folder)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
@@ -75,6 +79,12 @@ def _study(rules: Search, folder: Path) -> optuna.Study:
         direction="maximize",
         load_if_exists=True,
     )
+    settings = {name: value for name, value in asdict(rules).items() if name != "trials"}
+    if study.user_attrs.get("settings", settings) != settings:
+        raise TrainingError(
+            f"the trials in {folder} have other settings; give the search another name, or delete them."
+        )
+    study.set_user_attr("settings", settings)
     if not study.trials and rules.begin:
         study.enqueue_trial({place: rules.choices[place].index(value) for place, value in rules.begin.items()})
     for trial in study.get_trials(states=(TrialState.RUNNING,)):

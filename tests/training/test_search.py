@@ -14,6 +14,7 @@ from tests.helpers.tiny_runs import CONFIG, Killed
 from training.__main__ import main
 from training.config import read_run, read_settings
 from training.cost import cost_left
+from training.errors import TrainingError
 from training.search import Search, search
 from training.train import Trainer, build_network, read_checkpoint
 
@@ -87,6 +88,15 @@ def test_a_search_that_was_killed_goes_on_with_the_trial_that_it_was_at(tmp_path
     search(rules, folder)  # nothing is left to try
     assert len(trials_of(folder)) == 4
     assert (folder / "best.yaml").read_text() == before
+
+
+def test_trials_of_other_settings_are_not_gone_on_with(tmp_path):
+    folder = tmp_path / "tiny-search"
+    search(Search(**settings(trials=1)), folder)
+    search(Search(**settings(trials=2)), folder)  # more of the same are
+    assert len(trials_of(folder)) == 2
+    with pytest.raises(TrainingError, match="have other settings; give the search another name, or delete them"):
+        search(Search(**settings(seed=8)), folder)
 
 
 def test_what_is_below_the_median_is_given_up(tmp_path, monkeypatch):
