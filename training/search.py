@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A search for the shape and bit widths of a network, whose cost all candidates are pruned to."""
 
-import warnings
+import csv
+import json
+import random
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import optuna
 import yaml
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, Trial, TrialState
 
 from .config import Run, Stage, varied
 from .cost import cost_left
@@ -19,12 +17,20 @@ from .files import make_folder, replacing
 from .train import build_network, trained_epochs
 from .workers import Workers
 
+LEDGER, BEST = "trials.csv", "best.yaml"
+# A candidate that is so far below the best one after as many epochs is given up. Between epochs of few bits accuracies
+# go up and down by half of that.
+HOPELESS = 0.05
+# Random candidates of which none is new, after which there are taken to be no others.
+MOST_DRAWN = 1000
+
 
 @dataclass(frozen=True)
 class Search:
     """``trials`` short trainings of ``run`` with values from ``choices``, lists in order, by their places in it.
 
-    The first has ``begin``, a value of each. Stages that prune to a cost do so for every candidate, but for one which
+    The first has the values of ``begin``. Each other one is a neighbour of the best so far: one value, or two or more,
+    is the one before or behind in its list. Stages that prune to a cost do so for every candidate, but for one which
     has no more from the start.
     """
 
@@ -33,24 +39,39 @@ class Search:
     trials: int
     run: dict
     choices: dict
-    begin: dict = field(default_factory=dict)
+    begin: dict
 
     def __post_init__(self) -> None:
         if not self.choices or not all(isinstance(values, list) and values for values in self.choices.values()):
             raise TrainingError("choices must name places in the run, each with a list of values.")
-        if set(self.begin) - set(self.choices):
-            raise TrainingError(f"begin has '{min(set(self.begin) - set(self.choices))}', which choices has not.")
+        for place in self.choices.keys() ^ self.begin.keys():
+            raise TrainingError(f"choices and begin must name the same places; '{place}' is in one of them alone.")
         for place, value in self.begin.items():
             if value not in self.choices[place]:
                 raise TrainingError(f"begin has {value} for {place}, which is none of its choices.")
         if self.trials < 1:
             raise TrainingError(f"trials is {self.trials}; it must be 1 or more.")
-        self.candidate({place: values[0] for place, values in self.choices.items()} | self.begin)
+        self.candidate(self.begin)
 
     def candidate(self, values: dict) -> Run:
         """The run with these values; raises TrainingError for one that cannot be."""
         run = varied({"name": self.name, "seed": self.seed, **self.run}, values)
         return replace(run, stages=tuple(_affordable(run)))
+
+    def neighbour(self, values: dict, number: int, tried: list[dict]) -> dict | None:
+        """Values for trial ``number`` that were not tried, near ``values``; None where there are none left."""
+        generator = random.Random(f"{self.seed} {number}")
+        for _ in range(MOST_DRAWN):
+            moved = dict(values)
+            # Two on average: what goes well together is seldom found one by one.
+            count = 1 + sum(generator.random() < 0.5 for _ in range(2))
+            for place in generator.sample(list(values), min(count, len(values))):
+                choices = self.choices[place]
+                at = choices.index(values[place]) + generator.choice((-1, 1))
+                moved[place] = choices[min(max(at, 0), len(choices) - 1)]
+            if moved not in tried:
+                return moved
+        return None
 
 
 def _affordable(run: Run) -> Iterator[Stage]:
@@ -62,91 +83,88 @@ def _affordable(run: Run) -> Iterator[Stage]:
             yield stage
 
 
-def _study(rules: Search, folder: Path) -> optuna.Study:
-    """The trials so far; one that was cut short is tried again.
+@dataclass(frozen=True)
+class _Trial:
+    """``accuracies`` on the validation frames after each epoch, fewer than all where it was ``given_up``."""
 
-    Raises TrainingError where they are another search's.
-    """
-    make_folder(folder)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
-        sampler = optuna.samplers.TPESampler(seed=rules.seed, multivariate=True)
-    study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(folder / "trials.log"))),
-        sampler=sampler,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=10),
-        study_name=rules.name,
-        direction="maximize",
-        load_if_exists=True,
-    )
-    settings = {name: value for name, value in asdict(rules).items() if name != "trials"}
-    if study.user_attrs.get("settings", settings) != settings:
-        raise TrainingError(
-            f"the trials in {folder} have other settings; give the search another name, or delete them."
-        )
-    study.set_user_attr("settings", settings)
-    if not study.trials and rules.begin:
-        study.enqueue_trial({place: rules.choices[place].index(value) for place, value in rules.begin.items()})
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
-        study.enqueue_trial(trial.params)
-    return study
+    values: dict
+    accuracies: list[float]
+    given_up: bool
+
+    @property
+    def worth(self) -> float:
+        return -1.0 if self.given_up else self.accuracies[-1]
 
 
-def _values(rules: Search, trial: Trial | FrozenTrial) -> dict:
-    """Of their places in order, so that what is learned of one says something of its neighbours."""
-    return {
-        place: values[trial.suggest_int(place, 0, len(values) - 1)] if len(values) > 1 else values[0]
-        for place, values in rules.choices.items()
-    }
+def _read_trials(path: Path, rules: Search) -> list[_Trial]:
+    """Raises TrainingError for a ledger that is damaged, or another search's."""
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        trials = [_Trial(*(json.loads(row[name]) for name in ("values", "accuracies", "given_up"))) for row in rows]
+    except (OSError, KeyError, TypeError, ValueError):
+        raise TrainingError(f"the trials in {path} cannot be read; delete the file, and search again.") from None
+    for trial in trials:
+        if trial.values.keys() != rules.choices.keys() or any(
+            v not in rules.choices[p] for p, v in trial.values.items()
+        ):
+            raise TrainingError(f"the trials in {path} have other choices; give the search another name.")
+    return trials
 
 
-def _judge(trial: Trial | None, workers: Workers, content: dict, step: int) -> bool:
-    """Notes an epoch's accuracy; says whether to give the trial up, the same in all processes."""
-    hopeless = False
-    if trial is not None and content["stage"] == len(content["run"]["stages"]) - 1:
-        trial.report(content["accuracy"], step)
-        hopeless = trial.should_prune()
-    return bool(workers.agreed(hopeless))
+def _write_trials(path: Path, trials: list[_Trial]) -> None:
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["trial", "accuracy", "values", "accuracies", "given_up"])
+        for number, trial in enumerate(trials):
+            parts = (trial.values, trial.accuracies, trial.given_up)
+            writer.writerow([number, trial.accuracies[-1], *map(json.dumps, parts)])
+
+
+def _tried(run: Run, values: dict, folder: Path, best: _Trial | None, lessons: dict) -> _Trial:
+    """Trains a candidate, unless it falls behind ``best``."""
+    accuracies: list[float] = []
+    for content in trained_epochs(run, folder, lessons=lessons):
+        accuracies.append(content["accuracy"])
+        if best and content["accuracy"] < best.accuracies[len(accuracies) - 1] - HOPELESS:
+            return _Trial(values, accuracies, given_up=True)
+    return _Trial(values, accuracies, given_up=False)
 
 
 def search(rules: Search, folder: Path) -> Path:
     """Tries candidates, or what is left of them, in ``folder``; returns the path of the best one's configuration.
 
-    Trials are kept in ``trials.log``, and what they train beside the folder. In their last stage they are given up
-    where they are below the median. Raises TrainingError for what ``train`` raises it.
+    Trials are kept in ``trials.csv``; what they train lies beside the folder. Raises TrainingError for what ``train``
+    raises it, and for trials of other choices.
     """
-    workers = Workers()
-    study = _study(rules, folder) if workers.leads else None
+    leads = Workers().leads
+    make_folder(folder)
+    trials = _read_trials(folder / LEDGER, rules)
     lessons: dict = {}
-    while True:
-        trial = None
-        if study and len(study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))) < rules.trials:
-            trial = study.ask()
-        next_one = workers.agreed(None if trial is None else (trial.number, _values(rules, trial)))
-        if next_one is None:
+    while len(trials) < rules.trials:
+        number, best = len(trials), max(trials, key=lambda trial: trial.worth, default=None)
+        values = rules.neighbour(best.values, number, [trial.values for trial in trials]) if best else rules.begin
+        if values is None:
             break
-        number, values = next_one
-        hopeless, own = False, folder.with_name(f"{folder.name}-{number}")
-        for step, content in enumerate(trained_epochs(rules.candidate(values), own, lessons=lessons)):
-            hopeless = _judge(trial, workers, content, step)
-            if hopeless:
-                break
-        if study:
-            study.tell(trial, None if hopeless else content["accuracy"], TrialState.PRUNED if hopeless else None)
-            print(_told(rules, study.trials[number]), flush=True)
-    path = folder / "best.yaml"
-    if study:
-        run = asdict(rules.candidate(_values(rules, study.best_trial)))
-        with replacing(path) as temporary:
-            temporary.write_text(yaml.safe_dump(_plain(run), sort_keys=False))
-    return path
+        own = folder.with_name(f"{folder.name}-{number}")
+        trial = _tried(rules.candidate(values), values, own, best, lessons)
+        trials.append(trial)
+        if leads:
+            _write_trials(folder / LEDGER, trials)
+            print(_told(number, trial, best or trial), flush=True)
+    best = max(trials, key=lambda trial: trial.worth)
+    if leads:
+        with replacing(folder / BEST) as temporary:
+            temporary.write_text(yaml.safe_dump(_plain(asdict(rules.candidate(best.values))), sort_keys=False))
+    return folder / BEST
 
 
-def _told(rules: Search, trial: FrozenTrial) -> str:
-    values = " ".join(f"{place}={value}" for place, value in _values(rules, trial).items())
-    accuracy = "given up" if trial.state == TrialState.PRUNED else f"{trial.value:.4f}"
-    return f"trial {trial.number}: {accuracy} {values}"
+def _told(number: int, trial: _Trial, best: _Trial) -> str:
+    changes = ", ".join(f"{p} {best.values[p]} -> {v}" for p, v in trial.values.items() if v != best.values[p])
+    given_up = f" (given up after {len(trial.accuracies)} epochs)" if trial.given_up else ""
+    return f"trial {number}: {trial.accuracies[-1]:.4f}{given_up}, the best before {best.accuracies[-1]:.4f}; {changes}"
 
 
 def _plain(value: object) -> object:

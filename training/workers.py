@@ -47,14 +47,6 @@ class Workers:
     def mean(self, value: Tensor) -> Tensor:
         return self.sum(value) / self.count
 
-    def agreed(self, value: object) -> object:
-        """What the first process gives, in all of them."""
-        if self.count == 1:
-            return value
-        values = [value]
-        distributed.broadcast_object_list(values, 0)
-        return values[0]
-
     def follow_the_leader(self, network: nn.Module) -> None:
         """Parameters and statistics become those of the first process."""
         if self.count == 1:
