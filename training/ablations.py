@@ -39,6 +39,8 @@ class Ablations:
             raise TrainingError("the seeds must be two or more, and different, to tell how far runs differ by chance.")
         if not self.rows or self.rows[0].changes:
             raise TrainingError("the first of the rows is the recipe itself; give it no changes.")
+        if "pruning" in self.run:
+            raise TrainingError("ablations train stages alone; take pruning out of their run, or give a stage gradual.")
         for number in range(len(self.rows)):
             self.variation(number, self.seeds[0])
 
@@ -54,11 +56,10 @@ class Ablations:
 def _trained(run: Run, folder: Path, lessons: dict) -> dict:
     """The last checkpoint of a run, trained unless it is there already."""
     path = folder / TRAINED
-    begun = path.exists() and read_checkpoint(path)["run"] == asdict(run)
-    if begun:
-        content = read_checkpoint(path)
-        if content["over"] and content["stage"] == len(run.stages) - 1:
-            return content
+    content = read_checkpoint(path) if path.exists() else None
+    begun = content is not None and content["run"] == asdict(run)
+    if begun and content["over"] and content["stage"] == len(run.stages) - 1:
+        return content
     *_, content = trained_epochs(run, folder, begun, lessons)
     return content
 

@@ -17,7 +17,7 @@ from .files import make_folder, replacing
 from .train import build_network, trained_epochs
 from .workers import Workers
 
-LEDGER, BEST = "trials.csv", "best.yaml"
+LEDGER, SETTINGS, BEST = "trials.csv", "settings.yaml", "best.yaml"
 # A candidate that is so far below the best one after as many epochs is given up. Between epochs of few bits accuracies
 # go up and down by half of that.
 HOPELESS = 0.05
@@ -49,6 +49,8 @@ class Search:
         for place, value in self.begin.items():
             if value not in self.choices[place]:
                 raise TrainingError(f"begin has {value} for {place}, which is none of its choices.")
+        if "pruning" in self.run:
+            raise TrainingError("a search trains stages alone; take pruning out of its run, or give a stage gradual.")
         if self.trials < 1:
             raise TrainingError(f"trials is {self.trials}; it must be 1 or more.")
         self.candidate(self.begin)
@@ -96,22 +98,26 @@ class _Trial:
         return -1.0 if self.given_up else self.accuracies[-1]
 
 
-def _read_trials(path: Path, rules: Search) -> list[_Trial]:
-    """Raises TrainingError for a ledger that is damaged, or another search's."""
+def _check_settings(rules: Search, path: Path) -> None:
+    """Raises TrainingError where the trials so far are those of other settings, which are in ``path``."""
+    settings = _plain({name: value for name, value in asdict(rules).items() if name != "trials"})
+    if not path.exists():
+        with replacing(path) as temporary:
+            temporary.write_text(yaml.safe_dump(settings, sort_keys=False))
+    elif yaml.safe_load(path.read_text()) != settings:
+        raise TrainingError(f"the trials in {path.parent} have other settings; delete it, or rename the search.")
+
+
+def _read_trials(path: Path) -> list[_Trial]:
+    """Raises TrainingError for a ledger that is damaged."""
     if not path.exists():
         return []
     try:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        trials = [_Trial(*(json.loads(row[name]) for name in ("values", "accuracies", "given_up"))) for row in rows]
+        return [_Trial(*(json.loads(row[name]) for name in ("values", "accuracies", "given_up"))) for row in rows]
     except (OSError, KeyError, TypeError, ValueError):
         raise TrainingError(f"the trials in {path} cannot be read; delete the file, and search again.") from None
-    for trial in trials:
-        if trial.values.keys() != rules.choices.keys() or any(
-            v not in rules.choices[p] for p, v in trial.values.items()
-        ):
-            raise TrainingError(f"the trials in {path} have other choices; give the search another name.")
-    return trials
 
 
 def _write_trials(path: Path, trials: list[_Trial]) -> None:
@@ -137,11 +143,12 @@ def search(rules: Search, folder: Path) -> Path:
     """Tries candidates, or what is left of them, in ``folder``; returns the path of the best one's configuration.
 
     Trials are kept in ``trials.csv``; what they train lies beside the folder. Raises TrainingError for what ``train``
-    raises it, and for trials of other choices.
+    raises it, and for trials of other settings.
     """
     leads = Workers().leads
     make_folder(folder)
-    trials = _read_trials(folder / LEDGER, rules)
+    _check_settings(rules, folder / SETTINGS)
+    trials = _read_trials(folder / LEDGER)
     lessons: dict = {}
     while len(trials) < rules.trials:
         number, best = len(trials), max(trials, key=lambda trial: trial.worth, default=None)

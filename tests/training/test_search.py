@@ -121,18 +121,21 @@ def test_what_falls_behind_the_best_is_given_up(tmp_path, monkeypatch):
     assert [trial["given_up"] for trial in trials] == [False, True, False]
 
 
-@pytest.mark.parametrize(
-    ("ledger", "part"),
-    [
-        ("trial\n1\n", "cannot be read; delete the file"),
-        ("values,accuracies,given_up\n{,,\n", "cannot be read; delete the file"),
-        ('values,accuracies,given_up\n"{""batch"": 4}",[0.5],false\n', "have other choices; give the search another"),
-    ],
-)
-def test_trials_that_are_none_of_this_search(tmp_path, ledger, part):
+def test_trials_of_other_settings_are_not_gone_on_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "measure", lambda self: 0.5)
+    folder = tmp_path / "tiny-search"
+    search(Search(**settings(trials=1)), folder)
+    search(Search(**settings(trials=2)), folder)  # more of the same are
+    assert len(trials_of(folder)) == 2
+    with pytest.raises(TrainingError, match="have other settings; delete it, or rename the search"):
+        search(Search(**settings(seed=8)), folder)
+
+
+@pytest.mark.parametrize("ledger", ["trial\n1\n", "values,accuracies,given_up\n{,,\n"])
+def test_a_damaged_ledger_is_kept_and_refused(tmp_path, ledger):
     (tmp_path / "tiny-search").mkdir()
     (tmp_path / "tiny-search" / "trials.csv").write_text(ledger)
-    with pytest.raises(TrainingError, match=part):
+    with pytest.raises(TrainingError, match="cannot be read; delete the file"):
         search(Search(**settings()), tmp_path / "tiny-search")
     assert (tmp_path / "tiny-search" / "trials.csv").read_text() == ledger
 
@@ -145,6 +148,7 @@ def test_trials_that_are_none_of_this_search(tmp_path, ledger, part):
         ({"choices": {FILTERS: []}}, "choices must name places"),
         ({"begin": {}}, "choices and begin must name the same places"),
         ({"choices": {FILTERS: [1]}, "begin": {FILTERS: 5}}, "begin has 5 for network_options.filters, which is none"),
+        ({"run": yaml.safe_load(CONFIG)}, "a search trains stages alone; take pruning out"),
         ({"trials": 0}, "trials is 0; it must be 1 or more"),
         ({"choices": {"network_options.width": [1]}, "begin": {"network_options.width": 1}}, "has no option 'width'"),
         ({"choices": {"batch.size": [1]}, "begin": {"batch.size": 1}}, "the run has no place 'batch.size' to change"),
