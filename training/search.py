@@ -18,9 +18,9 @@ from .train import build_network, trained_epochs
 from .workers import Workers
 
 LEDGER, SETTINGS, BEST = "trials.csv", "settings.yaml", "best.yaml"
-# A candidate that is so far below the best one after as many epochs is given up. Between epochs of few bits accuracies
-# go up and down by half of that.
-HOPELESS = 0.05
+# A candidate whose loss, in nats, is so much above that of the best one in the same epoch is given up. Losses differ by
+# a tenth of that by chance; accuracies of few bits go up and down by a fifth from epoch to epoch.
+HOPELESS = 0.02
 # Random candidates of which none is new, after which there are taken to be no others.
 MOST_DRAWN = 1000
 
@@ -87,15 +87,15 @@ def _affordable(run: Run) -> Iterator[Stage]:
 
 @dataclass(frozen=True)
 class _Trial:
-    """``accuracies`` on the validation frames after each epoch, fewer than all where it was ``given_up``."""
+    """``accuracy`` on the validation frames at the end, None where it was given up; ``losses`` of the epochs till then."""
 
     values: dict
-    accuracies: list[float]
-    given_up: bool
+    losses: list[float]
+    accuracy: float | None
 
     @property
     def worth(self) -> float:
-        return -1.0 if self.given_up else self.accuracies[-1]
+        return -1.0 if self.accuracy is None else self.accuracy
 
 
 def _check_settings(rules: Search, path: Path) -> None:
@@ -115,7 +115,7 @@ def _read_trials(path: Path) -> list[_Trial]:
     try:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        return [_Trial(*(json.loads(row[name]) for name in ("values", "accuracies", "given_up"))) for row in rows]
+        return [_Trial(*(json.loads(row[name]) for name in ("values", "losses", "accuracy"))) for row in rows]
     except (OSError, KeyError, TypeError, ValueError):
         raise TrainingError(f"the trials in {path} cannot be read; delete the file, and search again.") from None
 
@@ -123,20 +123,19 @@ def _read_trials(path: Path) -> list[_Trial]:
 def _write_trials(path: Path, trials: list[_Trial]) -> None:
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["trial", "accuracy", "values", "accuracies", "given_up"])
+        writer.writerow(["trial", "accuracy", "losses", "values"])
         for number, trial in enumerate(trials):
-            parts = (trial.values, trial.accuracies, trial.given_up)
-            writer.writerow([number, trial.accuracies[-1], *map(json.dumps, parts)])
+            writer.writerow([number, *map(json.dumps, (trial.accuracy, trial.losses, trial.values))])
 
 
 def _tried(run: Run, values: dict, folder: Path, best: _Trial | None, lessons: dict) -> _Trial:
     """Trains a candidate, unless it falls behind ``best``."""
-    accuracies: list[float] = []
+    losses: list[float] = []
     for content in trained_epochs(run, folder, lessons=lessons):
-        accuracies.append(content["accuracy"])
-        if best and content["accuracy"] < best.accuracies[len(accuracies) - 1] - HOPELESS:
-            return _Trial(values, accuracies, given_up=True)
-    return _Trial(values, accuracies, given_up=False)
+        losses.append(content["loss"])
+        if best and losses[-1] > best.losses[len(losses) - 1] + HOPELESS:
+            return _Trial(values, losses, accuracy=None)
+    return _Trial(values, losses, content["accuracy"])
 
 
 def search(rules: Search, folder: Path) -> Path:
@@ -170,8 +169,8 @@ def search(rules: Search, folder: Path) -> Path:
 
 def _told(number: int, trial: _Trial, best: _Trial) -> str:
     changes = ", ".join(f"{p} {best.values[p]} -> {v}" for p, v in trial.values.items() if v != best.values[p])
-    given_up = f" (given up after {len(trial.accuracies)} epochs)" if trial.given_up else ""
-    return f"trial {number}: {trial.accuracies[-1]:.4f}{given_up}, the best before {best.accuracies[-1]:.4f}; {changes}"
+    end = f"given up in epoch {len(trial.losses)}" if trial.accuracy is None else f"{trial.accuracy:.4f}"
+    return f"trial {number}: {end}, the best before {best.accuracy:.4f}; {changes}"
 
 
 def _plain(value: object) -> object:

@@ -291,6 +291,7 @@ class Trainer:
                     "plateau": scheduler.state_dict() if scheduler else None,
                     "batches_done": done,
                     "batches_seen": self.batches_seen,
+                    "loss": loss,
                     "accuracy": result,
                     "over": done == total,
                 }

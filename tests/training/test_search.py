@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.helpers.tiny_runs import CONFIG, Killed
+from training import search as search_module
 from training.__main__ import main
 from training.config import read_run, read_settings
 from training.cost import cost_left
@@ -37,10 +38,17 @@ def trials_of(folder):
     return [{name: json.loads(value) for name, value in row.items()} for row in rows]
 
 
-def scripted(monkeypatch, accuracies):
-    """Has the epochs of all trials, in turn, these accuracies."""
-    measured = iter(accuracies)
-    monkeypatch.setattr(Trainer, "measure", lambda self: next(measured))
+def scripted(monkeypatch, ends, losses=None):
+    """Has all trials, in turn, these accuracies at the end, and their epochs, one after the other, these losses."""
+    ends, losses = iter(ends), None if losses is None else iter(losses)
+    train = search_module.trained_epochs
+
+    def trained_epochs(run, folder, lessons):
+        for content in train(run, folder, lessons=lessons):
+            content |= {"accuracy": next(ends)} if content["over"] and content["stage"] == 1 else {}
+            yield content if losses is None else content | {"loss": next(losses)}
+
+    monkeypatch.setattr(search_module, "trained_epochs", trained_epochs)
 
 
 def test_the_best_of_the_trials_is_written_as_a_run(tmp_path, capsys):
@@ -53,17 +61,17 @@ def test_the_best_of_the_trials_is_written_as_a_run(tmp_path, capsys):
     for trial, content in zip(trials, contents, strict=True):
         assert content["run"]["network_options"]["filters"] == trial["values"][FILTERS]
         assert content["run"]["stages"][1]["bits"]["weight"] == trial["values"][WEIGHT]
-        assert content["accuracy"] == trial["accuracies"][-1] == trial["accuracy"]
-        assert len(trial["accuracies"]) == 4 or trial["given_up"]
-    first = max((n for n in range(4) if not trials[n]["given_up"]), key=lambda n: trials[n]["accuracy"])
+        assert content["loss"] == trial["losses"][-1]
+        assert (content["accuracy"] if len(trial["losses"]) == 4 else None) == trial["accuracy"]
+    first = max(range(4), key=lambda number: trials[number]["accuracy"] or 0)
     assert best.network_options == contents[first]["run"]["network_options"]
     assert best.stages[1].bits.weight == trials[first]["values"][WEIGHT]
 
 
 def test_each_trial_is_a_new_neighbour_of_the_best_before(tmp_path, monkeypatch):
     ends = [0.5, 0.4, 0.6, 0.55, 0.58, 0.61]
-    scripted(monkeypatch, [end for end in ends for _ in range(4)])
-    monkeypatch.setattr("training.search.HOPELESS", 1.0)
+    scripted(monkeypatch, ends)
+    monkeypatch.setattr(search_module, "HOPELESS", 100.0)
     rules = Search(**settings(trials=6))
     search(rules, tmp_path / "tiny-search")
     values = [trial["values"] for trial in trials_of(tmp_path / "tiny-search")]
@@ -114,11 +122,12 @@ def test_a_search_that_was_killed_goes_on_with_the_trial_that_it_was_at(tmp_path
 
 
 def test_what_falls_behind_the_best_is_given_up(tmp_path, monkeypatch):
-    scripted(monkeypatch, [0.1, 0.3, 0.4, 0.5, 0.2, 0.24, 0.6, 0.3, 0.36, 0.46])
+    losses = [3.0, 2.5, 2.4, 2.3], [2.9, 2.519, 2.421], [3.0, 2.5, 2.2, 2.31]
+    scripted(monkeypatch, [0.5, 0.4], [loss for trial in losses for loss in trial])
     search(Search(**settings(trials=3)), tmp_path / "tiny-search")
     trials = trials_of(tmp_path / "tiny-search")
-    assert [trial["accuracies"] for trial in trials] == [[0.1, 0.3, 0.4, 0.5], [0.2, 0.24], [0.6, 0.3, 0.36, 0.46]]
-    assert [trial["given_up"] for trial in trials] == [False, True, False]
+    assert [tuple(trial["losses"]) for trial in trials] == [tuple(trial) for trial in losses]
+    assert [trial["accuracy"] for trial in trials] == [0.5, None, 0.4]
 
 
 def test_trials_of_other_settings_are_not_gone_on_with(tmp_path, monkeypatch):
@@ -131,7 +140,7 @@ def test_trials_of_other_settings_are_not_gone_on_with(tmp_path, monkeypatch):
         search(Search(**settings(seed=8)), folder)
 
 
-@pytest.mark.parametrize("ledger", ["trial\n1\n", "values,accuracies,given_up\n{,,\n"])
+@pytest.mark.parametrize("ledger", ["trial\n1\n", "values,losses,accuracy\n{,,\n"])
 def test_a_damaged_ledger_is_kept_and_refused(tmp_path, ledger):
     (tmp_path / "tiny-search").mkdir()
     (tmp_path / "tiny-search" / "trials.csv").write_text(ledger)
