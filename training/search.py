@@ -87,7 +87,7 @@ def _affordable(run: Run) -> Iterator[Stage]:
 
 @dataclass(frozen=True)
 class _Trial:
-    """``accuracy`` on the validation frames at the end, None where it was given up; ``losses`` of the epochs till then."""
+    """``accuracy`` on the validation frames at the end, None where given up; ``losses`` of the epochs until then."""
 
     values: dict
     losses: list[float]
