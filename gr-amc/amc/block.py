@@ -26,8 +26,9 @@ LABELS, STATUS = "labels", "status"
 QUEUED_WINDOWS = 512
 # Batches that the engine has before it while one is published, so that it need not wait for the interpreter.
 BATCHES_AHEAD = 2
-# Samples that the block before may run ahead: with GNU Radio's own 8192, threads wake each other for every few windows.
-BUFFERED_SAMPLES = 1 << 17
+# The block before may run three times as many samples ahead: with GNU Radio's own 8192, threads wake each other for
+# every few windows.
+HISTORY = 1 << 16
 # Each call of the block takes the interpreter from the inference. While windows wait for that in any case, a call that
 # brought few samples is followed by a pause, in which more gather.
 FEW_SAMPLES = 1 << 15
@@ -158,15 +159,17 @@ class _Queue:
             self._changed.notify_all()
 
 
-class _Sink(gr.sync_block):
+class _Sink(gr.basic_block):
     """Cuts windows in the scheduler's thread and classifies them in one of its own."""
 
     def __init__(
         self, pipeline: Pipeline, publisher: _Publisher, overload: str, publish: str, status_interval: float
     ) -> None:
-        gr.sync_block.__init__(self, name="amc_windows", in_sig=[np.complex64], out_sig=None)
-        # GNU Radio makes the buffer before a block for twice its history, of which nothing else is used.
-        self.set_history(BUFFERED_SAMPLES + 1)
+        gr.basic_block.__init__(self, name="amc_windows", in_sig=[np.complex64], out_sig=None)
+        # GNU Radio makes the buffer before a block for twice its history, of which nothing else is used here, and twice
+        # the inverse of its rate. By that rate it asks for one item, and so hands over all samples that there are.
+        self.set_history(HISTORY + 1)
+        self.set_relative_rate(1, HISTORY)
         self.pipeline, self.publisher = pipeline, publisher
         self.overload, self.publish_policy = overload, publish
         self.status_interval = status_interval
@@ -195,16 +198,21 @@ class _Sink(gr.sync_block):
             self._fail(error)
         return True
 
-    def work(self, input_items, output_items) -> int:
-        samples = input_items[0][BUFFERED_SAMPLES:]
+    def forecast(self, noutput_items, ninputs) -> list[int]:
+        return [HISTORY + 1]
+
+    def general_work(self, input_items, output_items) -> int:
+        samples = input_items[0][HISTORY:]
+        is_busy = self._queue.holds_windows()
         try:
             self._take(samples)
         except Exception as error:  # one that leaves work() would leave the flowgraph hanging
             self._fail(error)
-        if len(samples) < FEW_SAMPLES and self._queue.holds_windows():
+        if is_busy and len(samples) < FEW_SAMPLES:
             time.sleep(PAUSE_SECONDS)
+        self.consume(0, len(samples))
         # -1 is WORK_DONE: the flowgraph ends, and the caller finds the reason in `error`.
-        return len(samples) if self.error is None else -1
+        return 0 if self.error is None else -1
 
     def stop(self) -> bool:
         if self._thread is not None:
