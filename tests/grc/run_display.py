@@ -66,8 +66,9 @@ def main():
         source = blocks.vector_source_c(samples.tolist(), False, 1, [tag(0, "rx_freq", pmt.from_double(frequency))])
         classifier = amc.classifier(model=options.model)
         classifiers.append(classifier)
-        # A vector source with tags gives all of its samples at once; the buffer behind the copy holds less than a second.
+        # A vector source with tags gives all of its samples at once; behind the copy there is room for two windows.
         copy = blocks.copy(gr.sizeof_gr_complex)
+        copy.set_max_output_buffer(0, 2048)
         top.connect(source, copy, blocks.throttle(gr.sizeof_gr_complex, RATE), classifier)
         top.msg_connect(classifier, "labels", display, "labels")
         if number == 0:
