@@ -109,6 +109,11 @@ def _report(options: argparse.Namespace) -> None:
     print(report(options.cards, options.preset, options.out))
 
 
+def _add_run_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", type=Path)
+    command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints and logs")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="training", description="Train, prune, score and export networks.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -122,9 +127,8 @@ def _parser() -> argparse.ArgumentParser:
 
     for name, text in (("train", "train a network"), ("prune", "prune the trained network round by round")):
         command = commands.add_parser(name, help=text)
-        command.add_argument("config", type=Path)
+        _add_run_arguments(command)
         command.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-        command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints and logs")
         command.add_argument(
             "--data",
             type=Path,
@@ -138,8 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         help="train a recipe with and without each of its parts, from several seeds",
         description="Runs that are there already are not trained again, so a run that was stopped goes on.",
     )
-    command.add_argument("config", type=Path)
-    command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints and logs")
+    _add_run_arguments(command)
     command.add_argument("--out", type=Path, required=True, help="page of Markdown, such as models/report/NAME.md")
     command.set_defaults(action=_ablate)
 
@@ -148,8 +151,7 @@ def _parser() -> argparse.ArgumentParser:
         help="look for the shape and bit widths of a network",
         description="Trials that are there already count, so a search that was stopped goes on.",
     )
-    command.add_argument("config", type=Path)
-    command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints and logs")
+    _add_run_arguments(command)
     command.set_defaults(action=_search)
 
     command = commands.add_parser("cost", help="inference cost of a QONNX file")

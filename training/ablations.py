@@ -39,8 +39,6 @@ class Ablations:
             raise TrainingError("the seeds must be two or more, and different, to tell how far runs differ by chance.")
         if not self.rows or self.rows[0].changes:
             raise TrainingError("the first of the rows is the recipe itself; give it no changes.")
-        if "pruning" in self.run:
-            raise TrainingError("ablations train stages alone; take pruning out of their run, or give a stage gradual.")
         for number in range(len(self.rows)):
             self.variation(number, self.seeds[0])
 
@@ -48,7 +46,10 @@ class Ablations:
         """The run of one row and seed; raises TrainingError, with the row's name, for one that cannot be."""
         try:
             changes = {**self.rows[row].changes, "name": f"{self.name}-{row}-{seed}", "seed": seed}
-            return varied(self.run, {"description": self.rows[row].name, **changes})
+            run = varied(self.run, {"description": self.rows[row].name, **changes})
+            if run.pruning:
+                raise TrainingError("ablations train stages alone; take pruning out, and give a stage gradual.")
+            return run
         except TrainingError as error:
             raise TrainingError(f"in the row '{self.rows[row].name}': {error}") from None
 

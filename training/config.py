@@ -346,7 +346,7 @@ def varied(content: dict, changes: dict[str, object]) -> Run:
     """
     content = copy.deepcopy(content)
     for place, value in changes.items():
-        *path, last = (int(part) if part.isdecimal() else part for part in place.split("."))
+        *path, last = (int(part) if part.isdecimal() else part for part in str(place).split("."))
         try:
             inner: typing.Any = content
             for part in path:

@@ -49,8 +49,6 @@ class Search:
         for place, value in self.begin.items():
             if value not in self.choices[place]:
                 raise TrainingError(f"begin has {value} for {place}, which is none of its choices.")
-        if "pruning" in self.run:
-            raise TrainingError("a search trains stages alone; take pruning out of its run, or give a stage gradual.")
         if self.trials < 1:
             raise TrainingError(f"trials is {self.trials}; it must be 1 or more.")
         self.candidate(self.begin)
@@ -58,6 +56,8 @@ class Search:
     def candidate(self, values: dict) -> Run:
         """The run with these values; raises TrainingError for one that cannot be."""
         run = varied({"name": self.name, "seed": self.seed, **self.run}, values)
+        if run.pruning:
+            raise TrainingError("a search trains stages alone; take pruning out of its run, and give a stage gradual.")
         return replace(run, stages=tuple(_affordable(run)))
 
     def neighbour(self, values: dict, number: int, tried: list[dict]) -> dict | None:

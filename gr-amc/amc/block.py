@@ -206,11 +206,11 @@ class _Sink(gr.basic_block):
         is_busy = self._queue.holds_windows()
         try:
             self._take(samples)
-        except Exception as error:  # one that leaves work() would leave the flowgraph hanging
+        except Exception as error:  # one that leaves general_work() would leave the flowgraph hanging
             self._fail(error)
+        self.consume(0, len(samples))
         if is_busy and len(samples) < FEW_SAMPLES:
             time.sleep(PAUSE_SECONDS)
-        self.consume(0, len(samples))
         # -1 is WORK_DONE: the flowgraph ends, and the caller finds the reason in `error`.
         return 0 if self.error is None else -1
 

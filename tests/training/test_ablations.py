@@ -96,6 +96,7 @@ def test_mistakes_are_one_sentence(tmp_path, capsys):
         ({"seeds": [1]}, "the seeds must be two or more"),
         ({"seeds": [1, 1]}, "the seeds must be two or more"),
         ({"run": yaml.safe_load(CONFIG)}, "ablations train stages alone; take pruning out"),
+        ({"rows": [*good, {"name": "b", "changes": {3: 1}}]}, "in the row 'b': the run has no setting '3'"),
         ({"rows": []}, "the first of the rows is the recipe itself"),
         ({"rows": [{"name": "a", "changes": {"seed": 1}}]}, "the first of the rows is the recipe itself"),
         ({"rows": [*good, {"name": "b", "changes": {"speed": 1}}]}, "in the row 'b': the run has no setting 'speed'"),
