@@ -123,12 +123,13 @@ def test_a_search_that_was_killed_goes_on_with_the_trial_that_it_was_at(tmp_path
 
 
 def test_what_falls_behind_the_best_is_given_up(tmp_path, monkeypatch):
-    losses = [3.0, 2.5, 2.4, 2.3], [2.9, 2.519, 2.421], [3.0, 2.5, 2.2, 2.31]
+    """Not before the first stage, here of two epochs, ends."""
+    losses = [3.0, 2.5, 2.4, 2.3], [3.5, 2.519, 2.421], [3.5, 2.5, 2.2, 2.31], [2.9, 2.521]
     scripted(monkeypatch, [0.5, 0.4], [loss for trial in losses for loss in trial])
-    search(Search(**settings(trials=3)), tmp_path / "tiny-search")
+    search(Search(**settings(trials=4)), tmp_path / "tiny-search")
     trials = trials_of(tmp_path / "tiny-search")
     assert [tuple(trial["losses"]) for trial in trials] == [tuple(trial) for trial in losses]
-    assert [trial["accuracy"] for trial in trials] == [0.5, None, 0.4]
+    assert [trial["accuracy"] for trial in trials] == [0.5, None, 0.4, None]
 
 
 def test_trials_of_other_settings_are_not_gone_on_with(tmp_path, monkeypatch):
