@@ -29,12 +29,12 @@ HWY_INLINE void ForNumbers(const Call& call, std::index_sequence<kNumbers...>) {
     call(std::integral_constant<size_t, kNumbers>()...);
 }
 
-// Calls tile(indices of so many vectors, first place) for all places of a row, "lanes" in a vector: four vectors at a time,
-// fewer at its end.
-template <class Tile>
+// Calls tile(indices of so many vectors, first place) for all places of a row, "lanes" in a vector: kMost vectors at a
+// time, four or two, and fewer at its end.
+template <size_t kMost = 4, class Tile>
 HWY_INLINE void ForTiles(size_t length, size_t lanes, const Tile& tile) {
     size_t t = 0;
-    for (; t + 2 * lanes < length; t += 4 * lanes) tile(std::make_index_sequence<4>(), t);
+    for (; t + kMost / 2 * lanes < length; t += kMost * lanes) tile(std::make_index_sequence<kMost>(), t);
     if (t + lanes < length) {
         tile(std::make_index_sequence<2>(), t);
     } else if (t < length) {
@@ -403,7 +403,9 @@ HWY_INLINE void RowOf(const uint8_t* codes, const RowOutput& output, size_t leng
     // In a row of half a vector's codes half of the work would be for nothing.
     if (output.rounding && !output.pairs.empty() && length > hn::Lanes(D16())) {
         const RoundingVectors round(*output.rounding);
-        ForTiles(length, hn::Lanes(D8()), [&](auto vectors, size_t t) AMC_INLINE {
+        // A vector of codes has two of sums, and of a pool four; AVX2 has 16 registers.
+        constexpr size_t kMost = HWY_TARGET > HWY_AVX3 && kPool == 2 ? 2 : 4;
+        ForTiles<kMost>(length, hn::Lanes(D8()), [&](auto vectors, size_t t) AMC_INLINE {
             PairTile<kPool>(codes + t, output.pairs, round, t, made, vectors);
         });
         return;
