@@ -76,8 +76,17 @@ def _published() -> list[Entry]:
     return sorted((BASELINE, *CONTEST, *LATER), key=lambda entry: entry.cost)
 
 
+def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of points (cost, accuracy) those that are more accurate than all that cost as much or less, cheapest first."""
+    best: list[tuple[float, float]] = []
+    for cost, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not best or accuracy > best[-1][1]:
+            best.append((cost, accuracy))
+    return best
+
+
 def _plane(networks: Sequence[Network]) -> Figure:
-    figure = Figure(figsize=(10, 6), layout="constrained")
+    figure = Figure(figsize=(12, 6), layout="constrained")
     axes = figure.subplots()
     axes.set_xscale("log")
     axes.axhline(LEAST_ACCURACY, color="grey", linestyle=":", linewidth=1, label="least accuracy of the challenge")
@@ -87,6 +96,11 @@ def _plane(networks: Sequence[Network]) -> Figure:
         ((BASELINE,), "*", "black", "baseline, real set"),
     ):
         axes.scatter([e.cost for e in entries], [e.accuracy for e in entries], marker=marker, color=colour, label=label)
+    for points, colour, label in (
+        ([(entry.cost, entry.accuracy) for entry in _published()], "tab:grey", "the best of those, real set"),
+        ([(network.score, network.test["accuracy"]) for network in networks], "tab:blue", "the best of ours"),
+    ):
+        axes.plot(*zip(*front(points), strict=True), color=colour, linewidth=1, alpha=0.6, zorder=0, label=label)
     for number, network in enumerate(networks):
         axes.errorbar(
             network.score,
@@ -106,7 +120,7 @@ def _plane(networks: Sequence[Network]) -> Figure:
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set(xlabel="inference cost score (lower is better)", ylabel="accuracy over all SNR labels")
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize="small", loc="lower right")
+    figure.legend(fontsize="small", loc="outside right upper")
     return figure
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from training.__main__ import main
 from training.published import BASELINE, CONTEST, LATER
+from training.report import front
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models"
@@ -44,6 +47,14 @@ def test_a_page_and_its_pictures(second, tmp_path, capsys):
     card = json.loads(CARD.read_text())
     first = f"{card['test']['presets']['radioml2018']['accuracy']:.4f}"
     assert rows == [(card["name"], first, f"{card['cost']['score']:.6f}"), ("second", "0.5625", "0.042400")]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1))
+def test_the_front_is_what_nothing_else_beats(points):
+    def beaten(point):
+        return any(other != point and other[0] <= point[0] and other[1] >= point[1] for other in points)
+
+    assert front(points) == sorted({point for point in points if not beaten(point)})
 
 
 def test_the_published_points_are_those_of_the_challenge(shared):
