@@ -19,8 +19,8 @@ from .workers import Workers
 
 LEDGER, SETTINGS, BEST = "trials.csv", "settings.yaml", "best.yaml"
 # A candidate whose loss, in nats, is so much above that of the best one in the same epoch is given up, but not before
-# its first stage ends: when a network begins to tell classes apart is chance. Losses differ by a tenth of that by chance
-# later; accuracies of few bits go up and down by a fifth from epoch to epoch.
+# its first stage ends: when a network begins to tell classes apart is chance. Losses differ by a tenth of that by
+# chance later; accuracies of few bits go up and down by a fifth from epoch to epoch.
 HOPELESS = 0.02
 # Random candidates of which none is new, after which there are taken to be no others.
 MOST_DRAWN = 1000
