@@ -58,10 +58,10 @@ def make_exact(network: nn.Module) -> None:
             gain *= weight_gain
             largest, activation_gain = _power_of_two_range(quantiser, gains)
             _scale(normalisation, activation_gain / gain, activation_gain)
+            if layer.bias is None and isinstance(layer, qnn.QuantLinear):
+                # Of products that nothing is added to, onnxruntime rounds what they multiply once more.
+                layer.bias = nn.Parameter(torch.zeros(len(sums)))
             if not _shorten(normalisation, sums, largest.bit_length() + SPARE_BITS):
-                if layer.bias is None and isinstance(layer, qnn.QuantLinear):
-                    # Of products that nothing is added to, onnxruntime rounds what they multiply once more.
-                    layer.bias = nn.Parameter(torch.zeros(len(sums)))
                 _replace(network, normalisation, _ProductAndSum(normalisation, isinstance(layer, qnn.QuantConv1d)))
         gain = activation_gain
     after = _power_of_two(float(last.quant_weight().scale))

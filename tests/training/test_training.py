@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -241,25 +242,29 @@ def test_an_exact_network_does_not_care_in_which_order_it_adds():
     torch.testing.assert_close(single.double(), double, rtol=0, atol=1e-5)
 
 
+PER_FILTER = {"scale_per_filter": True}
+
+
 @pytest.mark.parametrize(
-    ("kind", "bits", "scale_per_filter"),
+    ("kind", "bits", "options"),
     [
-        (Vgg10, Bits(4, 4, 4), False),
-        (Vgg10, Bits(4, 4, 4), True),
-        (Vgg10, Bits(8, 8, 8), False),
-        (Vgg10, Bits(8, 8, 8), True),
-        (Strided, Bits(8, 4, 5), True),
-        (AllConvolutional, Bits(4, 4, 4), True),
-        (AllConvolutional, Bits(8, 8, 8), False),
-        (DeepConvolutional, Bits(8, 4, 5), True),
-        (SymbolSpacedHidden, Bits(7, 5, 5), True),
-        (Separable, Bits(4, 4, 4), True),
-        (Separable, Bits(8, 6, 6), False),
-        (Branched, Bits(6, 6, 6), True),
+        (Vgg10, Bits(4, 4, 4), {}),
+        (Vgg10, Bits(4, 4, 4), PER_FILTER),
+        (Vgg10, Bits(8, 8, 8), {}),
+        (Vgg10, Bits(8, 8, 8), PER_FILTER),
+        (Strided, Bits(8, 4, 5), PER_FILTER),
+        (AllConvolutional, Bits(4, 4, 4), PER_FILTER),
+        (AllConvolutional, Bits(8, 8, 8), {}),
+        (DeepConvolutional, Bits(8, 4, 5), PER_FILTER),
+        (SymbolSpacedHidden, Bits(6, 4, 4), {"filters": 8, **PER_FILTER}),
+        (SymbolSpacedHidden, Bits(7, 5, 5), PER_FILTER),
+        (Separable, Bits(4, 4, 4), PER_FILTER),
+        (Separable, Bits(8, 6, 6), {}),
+        (Branched, Bits(6, 6, 6), PER_FILTER),
     ],
 )
-def test_an_exact_network_is_the_same_in_another_runtime(kind, bits, scale_per_filter, tmp_path):
-    exact = _learned(bits, kind, scale_per_filter=scale_per_filter)
+def test_an_exact_network_is_the_same_in_another_runtime(kind, bits, options, tmp_path):
+    exact = _learned(bits, kind, **options)
     make_exact(exact)
     path = tmp_path / "exact.onnx"
     export._write_qcdq(exact, path, {"amc.version": "1"})
@@ -267,6 +272,8 @@ def test_an_exact_network_is_the_same_in_another_runtime(kind, bits, scale_per_f
     with torch.inference_mode():
         ours = torch.cat([exact(part) for part in frames.split(100)]).numpy()
     np.testing.assert_array_equal(load_model(path, runtime="native", classes=CLASSES).run(frames.numpy()), ours)
+    # What a MatMul multiplies by few bits, onnxruntime rounds to 8 bits first; frames of noise are too alike to tell.
+    assert "MatMul" not in {node.op_type for node in onnx.load(path).graph.node}
     for level in ("ORT_DISABLE_ALL", "ORT_ENABLE_ALL"):
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
