@@ -12,7 +12,8 @@ from .cost import cost_left
 from .errors import TrainingError
 from .files import make_folder, replacing
 from .networks import Bits
-from .train import TRAINED, build_network, read_checkpoint, trained_epochs
+from .start import build_network
+from .train import TRAINED, read_checkpoint, trained_epochs
 from .workers import Workers
 
 

@@ -32,7 +32,8 @@ from .files import make_folder
 from .networks import Bits, one_dimensional
 from .signals import FRAME, PRESETS, SNR_LABELS
 from .signals.presets import Choice
-from .train import build_network, read_checkpoint, source_commit
+from .start import build_network
+from .train import read_checkpoint, source_commit
 
 FORMAT_VERSION = "1"
 # The test split of a generated set: as many frames as the official split of the real one has, the same for every

@@ -10,7 +10,8 @@ from .errors import TrainingError
 from .masks import smaller_masks
 from .networks import Bits
 from .policies import POLICIES
-from .train import TRAINED, Trainer, features_only, read_checkpoint, read_position, trained_checkpoint
+from .start import features_only
+from .train import TRAINED, Trainer, read_checkpoint, read_position, trained_checkpoint
 
 
 @dataclass

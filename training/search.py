@@ -14,7 +14,8 @@ from .config import Run, Stage, varied
 from .cost import cost_left
 from .errors import TrainingError
 from .files import make_folder, replacing
-from .train import build_network, trained_epochs
+from .start import build_network
+from .train import trained_epochs
 from .workers import Workers
 
 LEDGER, SETTINGS, BEST = "trials.csv", "settings.yaml", "best.yaml"

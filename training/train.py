@@ -25,8 +25,9 @@ from .errors import TrainingError, first_line
 from .files import make_folder, replacing
 from .lessons import Lessons
 from .masks import masks_within_cost
-from .networks import NETWORKS, STATISTICS_STEPS, Bits, output_layer, present_weights, prunable_weights, weight_counts
+from .networks import STATISTICS_STEPS, Bits, output_layer, present_weights, prunable_weights, weight_counts
 from .ranking import MOVEMENT
+from .start import build_network, features_only, resized
 from .workers import Workers
 
 
@@ -38,10 +39,6 @@ def source_commit() -> str:
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def build_network(run: Run, bits: Bits, images: bool) -> nn.Module:
-    return NETWORKS[run.network](len(run.classes), bits, images=images, **run.network_options)
 
 
 def write_checkpoint(path: Path, content: dict) -> None:
@@ -450,58 +447,6 @@ def trained_checkpoint(name: str, folder: Path) -> dict:
     return read_checkpoint(released if released.exists() and not own.exists() else own)
 
 
-def features_only(content: dict, run: Run) -> dict:
-    """A checkpoint to begin ``run`` with, less what starts afresh.
-
-    That is the output layer where the run has other classes, and the whole head where it has other hidden layers.
-    """
-    parent = run_from_mapping(content["run"])
-    if NETWORKS[parent.network].hidden_layers != NETWORKS[run.network].hidden_layers:
-        left_out = "head"
-    elif parent.classes != run.classes:
-        left_out = output_layer(build_network(parent, Bits(**content["bits"]), images=True))
-    else:
-        return content
-    kept = {
-        part: {name: value for name, value in content[part].items() if not name.startswith(f"{left_out}.")}
-        for part in ("network", "masks")
-    }
-    return content | kept
-
-
-def widened(content: dict, run: Run) -> dict:
-    """A checkpoint to begin ``run`` with: of fewer or shorter filters a network with the run's that says the same.
-
-    The new filters are random, and what reads them has weights of zero there, which training moves first (T. Chen,
-    I. Goodfellow, J. Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer", ICLR 2016). Longer filters have
-    the shorter ones in their middle, and zero around.
-    Raises TrainingError for a pruned network, of which nothing says what is pruned of the new filters.
-    """
-    torch.manual_seed(run.seed)
-    fresh = build_network(run, Bits(**content["bits"]), images=True).state_dict()
-    wide = {}
-    for name, value in content["network"].items():
-        sizes = list(fresh[name].shape) if name in fresh else []
-        if len(sizes) != value.ndim or any(now < before for now, before in zip(sizes, value.shape, strict=True)):
-            return content  # which load_network refuses
-        if sizes != list(value.shape):
-            wide[name] = fresh[name]
-            if value.ndim > 1:
-                wide[name][: len(value)] = 0
-            first = [0, 0, *((now - before) // 2 for now, before in zip(sizes[2:], value.shape[2:], strict=True))]
-            places = (slice(begin, begin + size) for begin, size in zip(first, value.shape, strict=False))
-            wide[name][tuple(places)] = value
-    if not wide:
-        return content
-    parent = run_from_mapping(content["run"])
-    present = present_weights(build_network(parent, Bits(**content["bits"]), images=True))
-    if any(not mask.equal(present.get(name, torch.ones_like(mask))) for name, mask in content["masks"].items()):
-        raise TrainingError(
-            f"the network of {parent.name} is pruned, so it cannot be widened; start from one that is not."
-        )
-    return content | {"network": content["network"] | wide, "masks": {}}
-
-
 def release(checkpoint: Path, out: Path) -> Path:
     """Writes what other runs need to start from a checkpoint: all but the state of its training."""
     content = read_checkpoint(checkpoint)
@@ -522,7 +467,7 @@ def trained_epochs(
     start = read_position(folder / TRAINED, "stage") if resume else None
     before = None
     if run.start is not None and not resume:
-        before = widened(features_only(trained_checkpoint(run.start, folder), run), run)
+        before = resized(features_only(trained_checkpoint(run.start, folder), run), run)
     trainer = Trainer(run, folder, lessons)
     if start:
         trainer.take_over(start)

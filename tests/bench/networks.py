@@ -14,7 +14,7 @@ from training.config import run_from_mapping
 from training.errors import TrainingError
 from training.networks import Bits
 from training.signals import CLASSES, FRAME, PRESETS, generate
-from training.train import build_network
+from training.start import build_network
 
 PRESET = "simulation"
 WINDOWS_PER_CLASS = 8

@@ -14,7 +14,8 @@ from training.cost import BASELINE_BIT_OPERATIONS, BASELINE_WEIGHT_BITS, cost, c
 from training.errors import TrainingError
 from training.networks import NETWORKS, Bits, one_dimensional, prunable_weights, weight_counts
 from training.prune import prune
-from training.train import Trainer, build_network, read_checkpoint, train
+from training.start import build_network
+from training.train import Trainer, read_checkpoint, train
 
 COST = 4e-4  # of the tiny network's 0.0021
 

@@ -15,7 +15,8 @@ from training.errors import TrainingError
 from training.masks import masks_within_cost, smaller_masks
 from training.networks import NETWORKS, Bits, prunable_weights
 from training.prune import prune
-from training.train import Trainer, build_network, features_only, read_checkpoint, train, widened
+from training.start import build_network, features_only, resized
+from training.train import Trainer, read_checkpoint, train
 
 
 @pytest.fixture(scope="module")
@@ -350,13 +351,13 @@ def test_a_wider_network_begins_with_what_the_narrow_one_says(run, network):
     before = build_network(narrow, Bits(), images=True).eval()
     content = {"run": asdict(narrow), "bits": asdict(Bits()), "masks": {}, "network": before.state_dict()}
     after = build_network(wide, Bits(), images=True).eval()
-    after.load_state_dict(widened(content, wide)["network"])
+    after.load_state_dict(resized(content, wide)["network"])
     frames = torch.randn(20, 2, 1024, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(after(frames), before(frames), rtol=1e-4, atol=1e-5)
     after(frames).square().sum().backward()
     assert any(((weight == 0) & (weight.grad != 0)).any() for weight in prunable_weights(after).values())
-    with pytest.raises(TrainingError, match="the network of tiny is pruned, so it cannot be widened"):
-        widened(content | {"masks": {"features.0": torch.zeros(1, dtype=torch.bool)}}, wide)
+    with pytest.raises(TrainingError, match="the network of tiny is pruned, so it cannot have other numbers"):
+        resized(content | {"masks": {"features.0": torch.zeros(1, dtype=torch.bool)}}, wide)
 
 
 def test_longer_filters_and_another_head_begin_with_the_features(run, tmp_path):
@@ -364,12 +365,43 @@ def test_longer_filters_and_another_head_begin_with_the_features(run, tmp_path):
     long = replace(run, network="symbol_spaced_hidden", network_options={"filters": 4, "hidden": 8})
     before = build_network(short, Bits(), images=True).eval()
     content = {"run": asdict(short), "bits": asdict(Bits()), "masks": {}, "network": before.state_dict()}
-    begun = widened(features_only(content, long), long)["network"]
+    begun = resized(features_only(content, long), long)["network"]
     assert not any(name.startswith("head") for name in begun)
     trainer = Trainer(long, tmp_path)
     trainer.load_network(Bits(), begun)
     frames = torch.randn(20, 2, 1, 1024, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(trainer.network.eval().features(frames), before.features(frames), rtol=1e-4, atol=1e-5)
+
+
+NARROW = {"filters": 4, "kernel": 16, "inner": 6}
+
+
+def test_a_narrower_network_begins_with_what_most_depends_on(run):
+    """Filters that nothing depends on are left out: what the network says stays."""
+    wide = replace(run, network="symbol_spaced", network_options={"filters": 7, "kernel": 24, "inner": 9})
+    before = build_network(wide, Bits(), images=True).eval()
+    layers = list(prunable_weights(before))
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        before.features[0].weight[..., :4] = before.features[0].weight[..., 20:] = 0
+        for layer, reader, stay in zip(layers[:-1], layers[1:], (4, 6, 6, 6, 12), strict=True):
+            gone = torch.randperm(len(before.get_submodule(layer).weight), generator=generator)[stay:]
+            before.get_submodule(reader).weight[:, gone] = 0
+    content = {"run": asdict(wide), "bits": asdict(Bits()), "masks": {}, "network": before.state_dict()}
+    narrow = replace(wide, network_options=NARROW)
+    after = build_network(narrow, Bits(), images=True).eval()
+    after.load_state_dict(resized(content, narrow)["network"])
+    frames = torch.randn(20, 2, 1024, generator=generator)
+    torch.testing.assert_close(after(frames), before(frames), rtol=1e-4, atol=1e-5)
+
+
+def test_networks_whose_filters_do_not_stand_alone_are_not_narrowed(run):
+    """Of residual sums and of samples that lie side by side nothing says which filters belong together."""
+    for network in ("vgg10", "separable"):
+        wide = replace(run, network=network, network_options={"filters": 8})
+        state = build_network(wide, Bits(), images=True).state_dict()
+        content = {"run": asdict(wide), "bits": asdict(Bits()), "masks": {}, "network": state}
+        assert resized(content, replace(wide, network_options={"filters": 4})) is content
 
 
 def test_a_start_of_another_network(run, trained):

@@ -15,7 +15,8 @@ from training.config import read_run, read_settings
 from training.cost import cost_left
 from training.errors import TrainingError
 from training.search import Search, search
-from training.train import Trainer, build_network, read_checkpoint
+from training.start import build_network
+from training.train import Trainer, read_checkpoint
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs" / "searches"
 FILTERS, WEIGHT = "network_options.filters", "stages.1.bits.weight"

@@ -14,7 +14,8 @@ from training.errors import TrainingError
 from training.export import _commands
 from training.networks import Bits
 from training.signals import PRESETS, generate
-from training.train import Trainer, build_network, mixed_precision, read_checkpoint, train
+from training.start import build_network
+from training.train import Trainer, mixed_precision, read_checkpoint, train
 
 
 @pytest.fixture(scope="module")

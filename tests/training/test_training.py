@@ -40,7 +40,8 @@ from training.networks import (
 )
 from training.prune import prune
 from training.signals import CLASSES
-from training.train import Trainer, build_network, mixed_precision, read_checkpoint, release, train
+from training.start import build_network
+from training.train import Trainer, mixed_precision, read_checkpoint, release, train
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 
