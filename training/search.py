@@ -19,10 +19,10 @@ from .train import trained_epochs
 from .workers import Workers
 
 LEDGER, SETTINGS, BEST = "trials.csv", "settings.yaml", "best.yaml"
-# A candidate whose loss, in nats, is so much above that of the best one in the same epoch is given up, but not before
-# its first stage ends: when a network begins to tell classes apart is chance. Losses differ by a tenth of that by
-# chance later; accuracies of few bits go up and down by a fifth from epoch to epoch.
-HOPELESS = 0.02
+# A candidate whose loss, in nats, is so much above that of the best one in the same epoch is given up, but not before its
+# last stage: until it is pruned, a wider network is always ahead. Losses differ by a tenth of that by chance; accuracies
+# of few bits go up and down by a fifth from epoch to epoch.
+HOPELESS = 0.04
 # Random candidates of which none is new, after which there are taken to be no others.
 MOST_DRAWN = 1000
 
@@ -135,8 +135,8 @@ def _tried(run: Run, values: dict, folder: Path, best: _Trial | None, lessons: d
     losses: list[float] = []
     for content in trained_epochs(run, folder, lessons=lessons):
         losses.append(content["loss"])
-        begun = content["over"] or content["stage"]
-        if best and begun and losses[-1] > best.losses[len(losses) - 1] + HOPELESS:
+        last = content["stage"] == len(run.stages) - 1
+        if best and last and losses[-1] > best.losses[len(losses) - 1] + HOPELESS:
             return _Trial(values, losses, accuracy=None)
     return _Trial(values, losses, content["accuracy"])
 

@@ -124,9 +124,9 @@ def test_a_search_that_was_killed_goes_on_with_the_trial_that_it_was_at(tmp_path
 
 
 def test_what_falls_behind_the_best_is_given_up(tmp_path, monkeypatch):
-    """Not before the first stage, here of two epochs, ends."""
-    losses = [3.0, 2.5, 2.4, 2.3], [3.5, 2.519, 2.421], [3.5, 2.5, 2.2, 2.31], [2.9, 2.521]
-    scripted(monkeypatch, [0.5, 0.4], [loss for trial in losses for loss in trial])
+    """Not before the last stage, here of two epochs."""
+    losses = [3.0, 2.5, 2.4, 2.3], [3.5, 2.9, 2.441], [3.5, 2.9, 2.439, 2.31], [2.9, 2.4, 2.4, 2.341]
+    scripted(monkeypatch, [0.5, 0.4, 0.6], [loss for trial in losses for loss in trial])
     search(Search(**settings(trials=4)), tmp_path / "tiny-search")
     trials = trials_of(tmp_path / "tiny-search")
     assert [tuple(trial["losses"]) for trial in trials] == [tuple(trial) for trial in losses]
