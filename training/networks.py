@@ -394,8 +394,8 @@ class SymbolSpacedHidden(SymbolSpaced):
     """The same with five symbols in the first layer, and a hidden layer behind the average.
 
     The longer receive filter lets less of a symbol's neighbours through, which pays where frames are turned, so that
-    constellations stand the same way in each. The hidden layer judges an average by the noise that it shows, which does
-    not (models/report/ablation-accurate-later.md).
+    constellations stand the same way in each. The hidden layer judges an average by the noise that it shows, which pays
+    in few bits (models/README.md).
     """
 
     hidden_layers = 1
