@@ -19,9 +19,9 @@ from .train import trained_epochs
 from .workers import Workers
 
 LEDGER, SETTINGS, BEST = "trials.csv", "settings.yaml", "best.yaml"
-# A candidate whose loss, in nats, is so much above that of the best one in the same epoch is given up, but not before its
-# last stage: until it is pruned, a wider network is always ahead. Losses differ by a tenth of that by chance; accuracies
-# of few bits go up and down by a fifth from epoch to epoch.
+# A candidate whose loss, in nats, is so much above that of the best one in the same epoch is given up, but not before
+# its last stage: until it is pruned, a wider network is always ahead. Losses differ by a tenth of that by chance;
+# accuracies of few bits go up and down by a fifth from epoch to epoch.
 HOPELESS = 0.04
 # Random candidates of which none is new, after which there are taken to be no others.
 MOST_DRAWN = 1000
