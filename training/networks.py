@@ -20,7 +20,7 @@ from brevitas.quant import (
     Int8ActPerTensorFloatMinMaxInit,
     Int8WeightPerChannelFloat,
     Int8WeightPerTensorFloat,
-    Uint8ActPerTensorFloat,
+    Uint8ActPerTensorFloatMSE,
 )
 from torch import Tensor, nn
 
@@ -31,7 +31,7 @@ from .steps import FusedIntQuant, PairMaxPool
 INPUT_RANGE = 2.0
 # Of the averages over a frame: they have more levels than the codes that they are made of.
 AVERAGE_BITS = 8
-# Activation ranges are learned from a percentile of the first batches; the percentile costs more than
+# Activation ranges are learned from those of least square error in the first batches; finding them costs more than
 # the whole rest of a step on a CPU, and ten batches settle it.
 STATISTICS_STEPS = 10
 
@@ -95,7 +95,7 @@ def _weight_options(width: int | None, scales: type = Int8WeightPerTensorFloat) 
 def _relu(width: int | None) -> nn.Module:
     if width is None:
         return nn.ReLU()
-    quantiser = Uint8ActPerTensorFloat.let(int_quant=FusedIntQuant)
+    quantiser = Uint8ActPerTensorFloatMSE.let(int_quant=FusedIntQuant)
     return qnn.QuantReLU(act_quant=quantiser, bit_width=width, collect_stats_steps=STATISTICS_STEPS)
 
 
