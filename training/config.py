@@ -68,15 +68,16 @@ class Gradual:
 
     The last epoch begins at that cost, whatever ``share`` is. What is above the cost falls with the third power of what
     is left of them (M. Zhu, S. Gupta, "To prune, or not to prune", 2017, equation 1). The weights go that are worth
-    least by ``ranking`` (ranking.py) for what they cost.
+    least by ``ranking`` (ranking.py) for what they cost, ``group`` of consecutive input channels at one tap together.
     """
 
     cost: float
     share: float = 0.6
     ranking: str = "layer_adaptive"
+    group: int = 1
 
     def __post_init__(self) -> None:
-        _check_above_zero("gradual", cost=self.cost)
+        _check_above_zero("gradual", cost=self.cost, group=self.group)
         if not 0 < self.share <= 1:
             raise TrainingError(f"the share of gradual is {self.share}; it must lie above 0 and be at most 1.")
         _check_choice("the ranking", self.ranking, TRAINED_RANKINGS)

@@ -23,6 +23,30 @@ def _grouped(values: Tensor, size: int) -> Tensor:
     return values.reshape(outputs, inputs // size, size, -1)
 
 
+def _in_groups(
+    values: dict[str, Tensor], masks: dict[str, Tensor], group: int
+) -> tuple[dict[str, int], dict[str, Tensor], dict[str, Tensor]]:
+    """By layer: how many weights a group has, which groups ``masks`` leave, and the mean of ``values`` in each.
+
+    ``masks`` may lack layers: nothing of those is pruned yet. Raises TrainingError if groups do not fit.
+    """
+    sizes = {name: _group_size(value, group) for name, value in values.items()}
+    before = {name: masks.get(name, torch.ones_like(value, dtype=torch.bool)) for name, value in values.items()}
+    left = {name: _grouped(mask, sizes[name]).any(2) for name, mask in before.items()}
+    return sizes, left, {name: _grouped(value, sizes[name]).mean(2) for name, value in values.items()}
+
+
+def _of_groups(
+    staying: dict[str, Tensor], masks: dict[str, Tensor], weights: dict[str, Tensor], sizes: dict[str, int]
+) -> dict[str, Tensor]:
+    """What of ``masks`` is left where ``staying`` has one flag a group, in the shapes of ``weights``."""
+    expanded = {
+        name: flags.unsqueeze(2).expand(-1, -1, sizes[name], -1).reshape(weights[name].shape).clone()
+        for name, flags in staying.items()
+    }
+    return {name: mask & masks[name] if name in masks else mask for name, mask in expanded.items()}
+
+
 def smaller_masks(
     weights: dict[str, Tensor], masks: dict[str, Tensor], share: float, group: int = 1, ranking: str = "magnitude"
 ) -> dict[str, Tensor]:
@@ -32,10 +56,8 @@ def smaller_masks(
     magnitude of their members, and go as a whole. ``masks`` may lack layers: nothing of those is pruned yet.
     """
     with torch.no_grad():
-        sizes = {name: _group_size(weight, group) for name, weight in weights.items()}
-        before = {name: masks.get(name, torch.ones_like(weight, dtype=torch.bool)) for name, weight in weights.items()}
-        left = {name: _grouped(mask, sizes[name]).any(2) for name, mask in before.items()}
-        means = {name: _grouped(weight.abs(), sizes[name]).mean(2) for name, weight in weights.items()}
+        magnitudes = {name: weight.abs() for name, weight in weights.items()}
+        sizes, left, means = _in_groups(magnitudes, masks, group)
         ranks = {name: torch.zeros_like(mean) for name, mean in means.items()}
         for name, mean in means.items():
             ranks[name][left[name]] = RANKINGS[ranking](mean[left[name]])
@@ -49,36 +71,38 @@ def smaller_masks(
         gone = members[order].cumsum(0)
         limit = remaining[int((gone < round(share * int(gone[-1]))).sum())]
         staying = {name: left[name] & (ranks[name] > limit) for name in weights}
-        return {
-            name: flags.unsqueeze(2).expand(-1, -1, sizes[name], -1).reshape(weights[name].shape).clone()
-            for name, flags in staying.items()
-        }
+        return _of_groups(staying, masks, weights, sizes)
 
 
 def masks_within_cost(
-    values: dict[str, Tensor], masks: dict[str, Tensor], costs: dict[str, float], limit: float, ranking: str
+    values: dict[str, Tensor],
+    masks: dict[str, Tensor],
+    costs: dict[str, float],
+    limit: float,
+    ranking: str,
+    group: int = 1,
 ) -> dict[str, Tensor]:
     """Masks of the weights that stay when those worth least for their cost go, until ``limit`` is kept.
 
     ``costs`` of one weight by layer; ``ranking`` says what weights are worth by their ``values``, which are magnitudes
-    or movements. Nothing goes where the cost is lower already. ``masks`` may lack layers: nothing of those is pruned
-    yet.
+    or movements. Of ``group`` above one, groups are worth what the mean of their members is, and go as a whole. Nothing
+    goes where the cost is lower already. ``masks`` may lack layers: nothing of those is pruned yet.
     """
     with torch.no_grad():
-        left = {name: masks.get(name, torch.ones_like(value, dtype=torch.bool)) for name, value in values.items()}
+        sizes, left, means = _in_groups(values, masks, group)
         worth_of = TRAINED_RANKINGS[ranking]
-        worths = [_per_cost(worth_of(values[name][flags]), costs[name]) for name, flags in left.items()]
+        prices = {name: size * costs[name] for name, size in sizes.items()}
+        worths = [_per_cost(worth_of(sizes[name] * means[name][flags]), prices[name]) for name, flags in left.items()]
         each = torch.cat(
-            [torch.full_like(worth, costs[name], dtype=torch.double) for name, worth in zip(left, worths, strict=True)]
+            [torch.full_like(worth, prices[name], dtype=torch.double) for name, worth in zip(left, worths, strict=True)]
         )
         order = torch.cat(worths).argsort(descending=True, stable=True)
         staying = torch.zeros_like(each, dtype=torch.bool)
         staying[order] = each[order].cumsum(0) <= limit
         parts = staying.split([len(worth) for worth in worths])
-        kept = {name: flags.clone() for name, flags in left.items()}
-        for flags, part in zip(kept.values(), parts, strict=True):
+        for flags, part in zip(left.values(), parts, strict=True):
             flags[flags.clone()] = part
-        return kept
+        return _of_groups(left, masks, values, sizes)
 
 
 def _per_cost(worth: Tensor, cost: float) -> Tensor:

@@ -207,16 +207,16 @@ class Trainer:
         """Prunes to the cost that is due when the share ``left`` of the way to the last pruning is left."""
         costs = weight_costs(self.network)
         dense = cost_left(self.network, {})
-        dearest = max(costs.values())
+        dearest = rules.group * max(costs.values())
         if not dearest <= rules.cost < dense:
             raise TrainingError(
-                f"gradual prunes to a cost of {rules.cost:g}, where the network has {dense:g} and one weight up to "
-                f"{dearest:g}; give a cost between them."
+                f"gradual prunes to a cost of {rules.cost:g}, where the network has {dense:g} and what goes "
+                f"together up to {dearest:g}; give a cost between them."
             )
         # The sum of what weights cost depends on their order, in its last digits: none is to go for that.
         due = (rules.cost + (dense - rules.cost) * left**3) * (1 + 1e-12)
         magnitudes = {name: weight.detach().abs() for name, weight in self.weights.items()}
-        self.masks = masks_within_cost(self.movements or magnitudes, self.masks, costs, due, rules.ranking)
+        self.masks = masks_within_cost(self.movements or magnitudes, self.masks, costs, due, rules.ranking, rules.group)
         self.apply_masks()
 
     @property

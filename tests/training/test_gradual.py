@@ -134,6 +134,18 @@ def test_a_stage_comes_down_to_its_cost_and_brings_no_weight_back(
         assert all(mask.all() for mask in saved[0]["masks"].values())  # nothing is due yet
 
 
+def test_groups_of_a_stage_go_as_a_whole(run, stage, tmp_path):
+    grouped = replace(stage, gradual=Gradual(COST, group=4))
+    content = read_checkpoint(train(replace(run, stages=(grouped,)), tmp_path))
+    costs = costs_of(run)
+    assert COST - 4 * max(costs.values()) < spent(costs, content["masks"]) <= COST * (1 + 1e-9)
+    for name, mask in content["masks"].items():
+        # The first layer sees in-phase and quadrature, the others four channels or more.
+        members = mask.unflatten(1, (-1, min(4, mask.shape[1]))).float().mean(2)
+        assert ((members == 0) | (members == 1)).all()
+        assert not content["network"][f"{name}.weight"][~mask].any()
+
+
 def test_what_was_pruned_before_stays_so(run, stage, whole, tmp_path, monkeypatch):
     saved = keep_what_is_saved(monkeypatch)
     lower = replace(stage, gradual=Gradual(COST / 2, ranking="magnitude"))
@@ -261,6 +273,8 @@ QUANTISED = "{name: quantised, frames: 192, rate: 1.0e-3, bits: {input: 4, weigh
         ("{cost: 0.01, share: 0}", "the share of gradual is 0.0"),
         ("{cost: 0.01, share: 1.5}", "the share of gradual is 1.5"),
         ("{cost: 0.01, ranking: luck}", "the ranking 'luck' is unknown"),
+        ("{cost: 0.01, group: 0}", "group of gradual is 0"),
+        ("{cost: 0.001, group: 3}", "a layer of 4 inputs has no whole groups of 3"),
         ("{cost: 1.0e-9}", "gradual prunes to a cost of 1e-09, where the network has 0.00"),
         ("{cost: 2}", "gradual prunes to a cost of 2, where the network has 0.00"),
         ("{cost: .inf}", "cost of gradual is inf; it must be above zero and finite"),

@@ -123,6 +123,41 @@ def test_what_is_worth_least_for_its_cost_goes_until_the_cost_is_kept(seed, limi
         assert spent + cost > limit  # no more than had to go
 
 
+@given(st.integers(0, 2**32 - 1), st.floats(1.0, 60.0), st.sampled_from(["magnitude", "movement"]))
+def test_groups_go_as_a_whole_by_what_all_their_weights_are_worth(seed, limit, ranking):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"first": (3, 2, 5), "second": (4, 8, 3), "last": (6, 4)}  # groups of 2, 4 and 4
+    values = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    if ranking == "magnitude":
+        values = {name: value.abs() for name, value in values.items()}
+    costs = {"first": 1.0, "second": 0.25, "last": 0.125}
+    masks = masks_within_cost(values, {}, costs, limit, ranking, group=4)
+    stays, goes = [], []
+    for name, size in {"first": 2, "second": 4, "last": 4}.items():
+        # A row of members for each group of inputs at one tap.
+        of_group = [
+            tensor.reshape(tensor.shape[0], -1, size, tensor[0, 0].numel()).transpose(2, 3).reshape(-1, size)
+            for tensor in (masks[name], values[name])
+        ]
+        for flags, members in zip(*of_group, strict=True):
+            assert flags.all() or not flags.any()
+            worth, price = float(members.double().sum()), size * costs[name]
+            (stays if flags[0] else goes).append((worth * price if worth < 0 else worth / price, price))
+    spent = sum(price for _, price in stays)
+    assert spent <= limit * (1 + 1e-9)
+    if goes:
+        worth, price = max(goes)
+        assert not stays or min(stays)[0] >= worth - 1e-5
+        assert spent + price > limit
+
+
+def test_groups_bring_back_nothing_of_what_went_before_them():
+    values = {"layer": torch.ones(1, 4, 1)}
+    before = {"layer": torch.tensor([True, False, True, True]).reshape(1, 4, 1)}
+    after = masks_within_cost(values, before, {"layer": 1.0}, 4.0, "magnitude", group=4)
+    assert torch.equal(after["layer"], before["layer"])
+
+
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 40.0))
 def test_what_moved_to_zero_goes_first_and_the_dearest_of_it_before_all(seed, limit):
     generator = torch.Generator().manual_seed(seed)
