@@ -15,7 +15,7 @@ import yaml
 from .errors import TrainingError
 from .networks import NETWORKS, STATISTICS_STEPS, Bits, network_options
 from .policies import POLICIES
-from .ranking import MOVEMENT, RANKINGS, TRAINED_RANKINGS
+from .ranking import LEARNED_RANKINGS, RANKINGS, TRAINED_RANKINGS
 from .signals import PRESETS, SNR_LABELS
 
 Settings = typing.TypeVar("Settings")
@@ -218,10 +218,11 @@ class Run:
         if any(PRESETS[source.preset].classes != self.classes for source in self._all_sources() if not source.outliers):
             raise TrainingError("the presets of the run's sources have different classes; choose presets of one kind.")
         for stage in self._all_stages():
-            if stage.gradual and stage.gradual.ranking == MOVEMENT and stage.frames <= self.frames_per_epoch:
+            learned = stage.gradual and stage.gradual.ranking in LEARNED_RANKINGS
+            if learned and stage.frames <= self.frames_per_epoch:
                 raise TrainingError(
-                    f"the stage {stage.name} prunes before its first epoch, when no weight has moved; give it more "
-                    "frames, or another ranking."
+                    f"the stage {stage.name} prunes before its first epoch, when it has no {stage.gradual.ranking} yet; "
+                    "give it more frames, or another ranking."
                 )
         # Brevitas does not save how far the statistics are, so no checkpoint may fall among them.
         if self.frames_per_epoch <= STATISTICS_STEPS * self.batch:

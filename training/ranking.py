@@ -18,6 +18,15 @@ def movement(moved: Tensor) -> Tensor:
     return moved
 
 
+def saliency(raised: Tensor) -> Tensor:
+    """How much the loss rises without weights (n,), to the second order: their squares times those of their gradients.
+
+    Y. LeCun, J. Denker, S. Solla, "Optimal Brain Damage", NIPS 1989, equation 5, the second derivatives by the mean
+    squares of gradients. Unlike the others it compares layers by what they do to the loss.
+    """
+    return raised
+
+
 def layer_adaptive(remaining: Tensor) -> Tensor:
     """The share of a weight in the energy of all of its layer that are no smaller.
 
@@ -34,5 +43,7 @@ def layer_adaptive(remaining: Tensor) -> Tensor:
 # From the magnitudes float32 (n,) of a layer's remaining weights to what all layers are ranked by.
 RANKINGS = {"magnitude": magnitude, "layer_adaptive": layer_adaptive}
 MOVEMENT = "movement"
-# The same, of what a stage of training knows: MOVEMENT takes how they moved in it.
-TRAINED_RANKINGS = RANKINGS | {MOVEMENT: movement}
+SALIENCY = "saliency"
+# What a stage of training knows of weights, in place of their magnitudes.
+LEARNED_RANKINGS = {MOVEMENT: movement, SALIENCY: saliency}
+TRAINED_RANKINGS = RANKINGS | LEARNED_RANKINGS

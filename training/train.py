@@ -26,7 +26,7 @@ from .files import make_folder, replacing
 from .lessons import Lessons
 from .masks import masks_within_cost
 from .networks import STATISTICS_STEPS, Bits, output_layer, present_weights, prunable_weights, weight_counts
-from .ranking import MOVEMENT
+from .ranking import MOVEMENT, SALIENCY
 from .start import build_network, features_only, resized
 from .workers import Workers
 
@@ -203,7 +203,7 @@ class Trainer:
             for name, mask in self.masks.items():
                 self.weights[name].mul_(mask)
 
-    def _prune(self, rules: Gradual, left: float) -> None:
+    def _prune(self, rules: Gradual, left: float, optimiser: torch.optim.Optimizer) -> None:
         """Prunes to the cost that is due when the share ``left`` of the way to the last pruning is left."""
         costs = weight_costs(self.network)
         dense = cost_left(self.network, {})
@@ -215,9 +215,20 @@ class Trainer:
             )
         # The sum of what weights cost depends on their order, in its last digits: none is to go for that.
         due = (rules.cost + (dense - rules.cost) * left**3) * (1 + 1e-12)
-        magnitudes = {name: weight.detach().abs() for name, weight in self.weights.items()}
-        self.masks = masks_within_cost(self.movements or magnitudes, self.masks, costs, due, rules.ranking, rules.group)
+        values = self._ranked_values(rules.ranking, optimiser)
+        self.masks = masks_within_cost(values, self.masks, costs, due, rules.ranking, rules.group)
         self.apply_masks()
+
+    def _ranked_values(self, ranking: str, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+        """What ``ranking`` takes of the weights, by layer."""
+        if ranking == MOVEMENT:
+            return self.movements
+        magnitudes = {name: weight.detach().abs() for name, weight in self.weights.items()}
+        # Before the first step there are no gradients, and nothing that has to go.
+        if ranking != SALIENCY or not optimiser.state:
+            return magnitudes
+        squares = {name: optimiser.state[weight]["exp_avg_sq"] for name, weight in self.weights.items()}
+        return {name: magnitude.square() * squares[name] for name, magnitude in magnitudes.items()}
 
     @property
     def share_left(self) -> float:
@@ -249,7 +260,7 @@ class Trainer:
                 if stage.gradual:
                     # The last epoch trains what is left at the cost itself, however few there are.
                     until = min(stage.gradual.share * total, (total - 1) // per_epoch * per_epoch)
-                    self._prune(stage.gradual, 1 - done / until if done < until else 0.0)
+                    self._prune(stage.gradual, 1 - done / until if done < until else 0.0, optimiser)
                 self.network.train()
                 losses = []
                 for _ in range(min(per_epoch, total - done)):

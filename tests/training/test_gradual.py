@@ -211,6 +211,35 @@ def test_movements_are_what_gradients_pull_weights_away_from_zero(run, stage, tm
     assert same(again["network"], whole["network"])
 
 
+def test_saliency_is_how_much_the_loss_rises_without_a_weight(run, stage, tmp_path, monkeypatch):
+    """By squares of weights and gradients alone, which are averaged here without the optimiser, layer by layer."""
+    salient = replace(stage, frames=96, gradual=Gradual(COST, 1.0, "saliency"))
+    salient = replace(run, name="salient", stages=(salient,), pruning=None)
+    squares, decay = {}, 0.999  # Adam's
+    note = Trainer._note_movements
+
+    def watch(self):
+        for name, weight in prunable_weights(self.network).items():
+            squares[name] = decay * squares.get(name, 0) + (1 - decay) * weight.grad.square()
+        note(self)
+
+    ranked, values_of = [], Trainer._ranked_values
+
+    def keep(self, *arguments):
+        weights = {name: weight.detach().clone() for name, weight in prunable_weights(self.network).items()}
+        ranked.append((values_of(self, *arguments), weights, dict(squares)))
+        return ranked[-1][0]
+
+    monkeypatch.setattr(Trainer, "_note_movements", watch)
+    monkeypatch.setattr(Trainer, "_ranked_values", keep)
+    train(salient, tmp_path / "salient")
+    assert len(ranked) > 1
+    for values, weights, squared in ranked[1:]:
+        assert values.keys() == weights.keys()
+        for name, value in values.items():
+            torch.testing.assert_close(value, weights[name].square() * squared[name])
+
+
 def test_three_branches_stay_three_kernels(run, tmp_path):
     """In training, when pruned, and in what is counted of them."""
     options = {"filters": 6, "hidden": 8}
@@ -291,9 +320,10 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, gradual, part):
     assert not list(tmp_path.glob("runs/tiny/*"))
 
 
-def test_before_the_first_epoch_nothing_has_moved(run, stage):
-    short = replace(stage, frames=48, gradual=Gradual(COST, ranking="movement"))
-    with pytest.raises(TrainingError, match="the stage quantised prunes before its first epoch, when no weight has"):
+@pytest.mark.parametrize("ranking", ["movement", "saliency"])
+def test_before_the_first_epoch_nothing_is_learned(run, stage, ranking):
+    short = replace(stage, frames=48, gradual=Gradual(COST, ranking=ranking))
+    with pytest.raises(TrainingError, match=f"stage quantised prunes before its first epoch, when it has no {ranking}"):
         replace(run, stages=(short,))
 
 
