@@ -221,7 +221,7 @@ class Run:
             learned = stage.gradual and stage.gradual.ranking in LEARNED_RANKINGS
             if learned and stage.frames <= self.frames_per_epoch:
                 raise TrainingError(
-                    f"the stage {stage.name} prunes before its first epoch, when it has no {stage.gradual.ranking} yet; "
+                    f"the stage {stage.name} prunes before its first epoch, when it has no {stage.gradual.ranking}; "
                     "give it more frames, or another ranking."
                 )
         # Brevitas does not save how far the statistics are, so no checkpoint may fall among them.

@@ -85,8 +85,9 @@ def masks_within_cost(
     """Masks of the weights that stay when those worth least for their cost go, until ``limit`` is kept.
 
     ``costs`` of one weight by layer; ``ranking`` says what weights are worth by their ``values``, which are magnitudes
-    or movements. Of ``group`` above one, groups are worth what the mean of their members is, and go as a whole. Nothing
-    goes where the cost is lower already. ``masks`` may lack layers: nothing of those is pruned yet.
+    or what a stage of training learned. Of ``group`` above one, groups are worth what the mean of their members is, and
+    go as a whole. Nothing goes where the cost is lower already. ``masks`` may lack layers: nothing of those is pruned
+    yet.
     """
     with torch.no_grad():
         sizes, left, means = _in_groups(values, masks, group)
