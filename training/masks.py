@@ -9,7 +9,13 @@ from .ranking import RANKINGS, TRAINED_RANKINGS
 
 
 def _group_size(weight: Tensor, group: int) -> int:
-    """A layer with fewer inputs than ``group`` has one group a tap; raises TrainingError if groups do not fit."""
+    """How many weights of a layer go together; raises TrainingError if groups do not fit.
+
+    A convolution with fewer inputs than ``group`` has one group a tap. Linear layers have no groups: the engine takes
+    their inputs, which have no taps, one by one for many windows at once.
+    """
+    if weight.dim() == 2:
+        return 1
     inputs = weight.shape[1]
     size = min(group, inputs)
     if inputs % size:

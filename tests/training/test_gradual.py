@@ -140,8 +140,9 @@ def test_groups_of_a_stage_go_as_a_whole(run, stage, tmp_path):
     costs = costs_of(run)
     assert COST - 4 * max(costs.values()) < spent(costs, content["masks"]) <= COST * (1 + 1e-9)
     for name, mask in content["masks"].items():
-        # The first layer sees in-phase and quadrature, the others four channels or more.
-        members = mask.unflatten(1, (-1, min(4, mask.shape[1]))).float().mean(2)
+        # The first layer sees in-phase and quadrature, the other convolutions four channels or more.
+        size = 1 if mask.dim() == 2 else min(4, mask.shape[1])
+        members = mask.unflatten(1, (-1, size)).float().mean(2)
         assert ((members == 0) | (members == 1)).all()
         assert not content["network"][f"{name}.weight"][~mask].any()
 
