@@ -68,7 +68,8 @@ class Gradual:
 
     The last epoch begins at that cost, whatever ``share`` is. What is above the cost falls with the third power of what
     is left of them (M. Zhu, S. Gupta, "To prune, or not to prune", 2017, equation 1). The weights go that are worth
-    least by ``ranking`` (ranking.py) for what they cost, ``group`` of consecutive input channels at one tap together.
+    least by ``ranking`` (ranking.py) for what they cost, ``group`` of consecutive input channels at one tap of a
+    convolution together, once channels stand in the order in which the groups left are worth most (order.py).
     """
 
     cost: float

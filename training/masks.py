@@ -8,7 +8,7 @@ from .errors import TrainingError
 from .ranking import RANKINGS, TRAINED_RANKINGS
 
 
-def _group_size(weight: Tensor, group: int) -> int:
+def group_size(weight: Tensor, group: int) -> int:
     """How many weights of a layer go together; raises TrainingError if groups do not fit.
 
     A convolution with fewer inputs than ``group`` has one group a tap. Linear layers have no groups: the engine takes
@@ -23,7 +23,7 @@ def _group_size(weight: Tensor, group: int) -> int:
     return size
 
 
-def _grouped(values: Tensor, size: int) -> Tensor:
+def grouped(values: Tensor, size: int) -> Tensor:
     """Weights (outputs, inputs, taps...) as (outputs, inputs / size, size, taps): groups of inputs of one tap."""
     outputs, inputs = values.shape[:2]
     return values.reshape(outputs, inputs // size, size, -1)
@@ -36,10 +36,10 @@ def _in_groups(
 
     ``masks`` may lack layers: nothing of those is pruned yet. Raises TrainingError if groups do not fit.
     """
-    sizes = {name: _group_size(value, group) for name, value in values.items()}
+    sizes = {name: group_size(value, group) for name, value in values.items()}
     before = {name: masks.get(name, torch.ones_like(value, dtype=torch.bool)) for name, value in values.items()}
-    left = {name: _grouped(mask, sizes[name]).any(2) for name, mask in before.items()}
-    return sizes, left, {name: _grouped(value, sizes[name]).mean(2) for name, value in values.items()}
+    left = {name: grouped(mask, sizes[name]).any(2) for name, mask in before.items()}
+    return sizes, left, {name: grouped(value, sizes[name]).mean(2) for name, value in values.items()}
 
 
 def _of_groups(

@@ -481,6 +481,22 @@ def prunable_weights(network: nn.Module) -> dict[str, nn.Parameter]:
     return {name: module.weight for name, module in network.named_modules() if isinstance(module, kinds)}
 
 
+def chained_convolutions(network: Chain) -> Iterator[tuple[str, str, str]]:
+    """Convolutions whose filters may stand in any order, their normalisations, and the one that alone reads them.
+
+    By their names. Those before and after a depthwise convolution or a residual sum are in the order that it has.
+    """
+    before = None
+    for place, layer in network.features.named_children():
+        if isinstance(layer, nn.Conv1d | nn.Conv2d):
+            whole = layer.groups == 1
+            if before is not None and whole:
+                yield f"features.{before}", f"features.{int(before) + 1}", f"features.{place}"
+            before = place if whole else None
+        elif isinstance(layer, ResidualSum):
+            before = None
+
+
 def present_weights(network: nn.Module) -> dict[str, Tensor]:
     """Which weights there are in layers that do not have all of their shape, bool by layer name."""
     return {name: layer.present for name, layer in network.named_modules() if hasattr(layer, "present")}

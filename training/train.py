@@ -25,7 +25,16 @@ from .errors import TrainingError, first_line
 from .files import make_folder, replacing
 from .lessons import Lessons
 from .masks import masks_within_cost
-from .networks import STATISTICS_STEPS, Bits, output_layer, present_weights, prunable_weights, weight_counts
+from .networks import (
+    STATISTICS_STEPS,
+    Bits,
+    chained_convolutions,
+    output_layer,
+    present_weights,
+    prunable_weights,
+    weight_counts,
+)
+from .order import channel_order, reorder
 from .ranking import MOVEMENT, SALIENCY
 from .start import build_network, features_only, resized
 from .workers import Workers
@@ -215,9 +224,21 @@ class Trainer:
             )
         # The sum of what weights cost depends on their order, in its last digits: none is to go for that.
         due = (rules.cost + (dense - rules.cost) * left**3) * (1 + 1e-12)
+        if rules.group > 1 and due < dense and self.share_left == 1:
+            self._order_channels(rules, costs, optimiser)
         values = self._ranked_values(rules.ranking, optimiser)
         self.masks = masks_within_cost(values, self.masks, costs, due, rules.ranking, rules.group)
         self.apply_masks()
+
+    def _order_channels(self, rules: Gradual, costs: dict[str, float], optimiser: torch.optim.Optimizer) -> None:
+        """Before any of them goes, has those channels lie side by side with which the groups left are worth most."""
+        values = self._ranked_values(rules.ranking, optimiser)
+        kept = masks_within_cost(values, self.masks, costs, rules.cost, rules.ranking, rules.group)
+        for convolution, normalisation, reader in chained_convolutions(self.network):
+            order = channel_order(values[reader], kept[reader], rules.group)
+            filters = (self.network.get_submodule(name) for name in (convolution, normalisation))
+            known = ([self.movements[convolution]], [self.movements[reader]]) if self.movements else ((), ())
+            reorder(order, filters, self.network.get_submodule(reader), optimiser, known)
 
     def _ranked_values(self, ranking: str, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
         """What ``ranking`` takes of the weights, by layer."""
