@@ -69,7 +69,7 @@ def reorder(
         return [*module.state_dict().values(), *moments]
 
     rows = [tensor for module in filters for tensor in learned(module) if tensor.ndim and len(tensor) == len(order)]
-    columns = [tensor for tensor in learned(reader) if tensor.ndim > 1]
+    columns = [tensor for tensor in learned(reader) if tensor.ndim > 1 and tensor.shape[1] == len(order)]
     with torch.no_grad():
         for axis, tensors in enumerate(((*rows, *others[0]), (*columns, *others[1]))):
             for tensor in tensors:
