@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from .errors import TrainingError
 from .signals import FRAME
-from .steps import FusedIntQuant, PairMaxPool
+from .steps import Features, FusedIntQuant, PairMaxPool
 
 INPUT_RANGE = 2.0
 # Of the averages over a frame: they have more levels than the codes that they are made of.
@@ -229,7 +229,7 @@ class Chain(nn.Module):
         if self.summary != "all":
             features += self._summarised(samples, bits)
             samples = 1
-        self.features = nn.Sequential(*features)
+        self.features = Features(*features)
         weights = (_weight_options(width) for width in widths)
         inputs = channels * samples
         head: list[nn.Module] = [nn.Flatten()]

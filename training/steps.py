@@ -1,20 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two steps of the networks that a training batch spends most of its time in, with fewer passes over memory.
+"""Steps of the networks that a training batch spends most of its time in, with fewer passes over memory.
 
-Both give the values and gradients of what they stand for: Brevitas' integer quantiser and torch's max-pooling.
+They give the values and gradients of what they stand for: Brevitas' integer quantiser, torch's max-pooling, and both
+behind torch's batch normalisation.
 """
 
+import math
 from collections.abc import Callable
 from shutil import which
 
+import brevitas.nn as qnn
 import torch
 from brevitas.core.quant import IntQuant
 from torch import Tensor, nn
 
+# So that no value that is needed twice goes through memory in between.
+_ONE_PASS = {"realize_reads_threshold": 1000, "realize_opcount_threshold": 1000}
+
 
 def _fused(function: Callable) -> Callable:
     """Compiled to one pass over memory, where there is a C++ compiler or a GPU; else as it is."""
-    return torch.compile(function, dynamic=True) if which("g++") or torch.cuda.is_available() else function
+    can = which("g++") or torch.cuda.is_available()
+    return torch.compile(function, dynamic=True, options=_ONE_PASS) if can else function
 
 
 @_fused
@@ -39,12 +46,14 @@ def _without_gaps(values: Tensor) -> Tensor:
     return values if is_image else values.contiguous()
 
 
-def _in_memory_order(values: Tensor) -> Tensor:
-    """A tensor without gaps as one row, so that one compiled form serves all shapes and layouts.
+def _in_memory_order(values: Tensor, *shape: int) -> Tensor:
+    """A tensor without gaps as ``shape``, else one row, so that one compiled form serves all shapes and layouts.
 
     It is no view: compiled forms know what they are views of.
     """
-    return values.new_empty(0).set_(values.untyped_storage(), values.storage_offset(), (values.numel(),), (1,))
+    shape = shape or (values.numel(),)
+    strides = [math.prod(shape[place + 1 :]) for place in range(len(shape))]
+    return values.new_empty(0).set_(values.untyped_storage(), values.storage_offset(), shape, strides)
 
 
 class _Quantise(torch.autograd.Function):
@@ -107,3 +116,180 @@ class PairMaxPool(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         return _PairMaximum.apply(values)
+
+
+@_fused
+def _sums(rows: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
+    """Of distances from ``middle`` (C,), and of their squares, over all but the last of (N, samples, C)."""
+    distances = rows.float() - middle
+    # Frame by frame: what is summed then stays in the cache.
+    return distances.sum(1).sum(0), distances.square().sum(1).sum(0)
+
+
+def _largest(rows: Tensor, slope: Tensor, offset: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Of (M, 1 or 2, C): of each the one of the larger code, and where that is the first of two."""
+    first = rows[:, 0].float()
+    if rows.shape[1] == 1:
+        return first, None
+    second = rows[:, 1].float()
+    is_first = first * slope + offset > second * slope + offset
+    return torch.where(is_first, first, second), is_first
+
+
+@_fused
+def _rectified(rows: Tensor, slope: Tensor, offset: Tensor, scale: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """What is chosen of (M, 1 or 2, C), and what is made of it; ``slope`` and ``offset`` (C,) are in codes."""
+    chosen, _ = _largest(rows, slope, offset)
+    return chosen.to(rows.dtype), (_codes(chosen, slope, offset, high) * scale).to(rows.dtype)
+
+
+def _codes(chosen: Tensor, slope: Tensor, offset: Tensor, high: Tensor) -> Tensor:
+    return (chosen * slope + offset).round().clamp(torch.zeros_like(high), high)
+
+
+def _passed(gradient: Tensor, chosen: Tensor, slope: Tensor, offset: Tensor, high: Tensor) -> Tensor:
+    ratios = chosen * slope + offset
+    return torch.where((ratios > 0) & (ratios < high + 0.5), gradient.float(), 0.0)
+
+
+@_fused
+def _gradient_sums(
+    gradient: Tensor, chosen: Tensor, slope: Tensor, offset: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of (N, samples, C), by channel: the gradient that passes, that times what it passes to, all times the codes."""
+    gradient, chosen = gradient.float(), chosen.float()
+    passed = _passed(gradient, chosen, slope, offset, high)
+    codes = _codes(chosen, slope, offset, high)
+    return passed.sum(1).sum(0), (passed * chosen).sum(1).sum(0), (gradient * codes).sum(1).sum(0)
+
+
+@_fused
+def _rectified_back(
+    gradient: Tensor,
+    rows: Tensor,
+    slope: Tensor,
+    offset: Tensor,
+    high: Tensor,
+    factor: Tensor,
+    by_value: Tensor,
+    constant: Tensor,
+) -> Tensor:
+    """What flows back through the choice and the normalisation to (M, 1 or 2, C): (M, C or 2 C)."""
+    chosen, is_first = _largest(rows, slope, offset)
+    passed = _passed(gradient, chosen, slope, offset, high) * factor
+    parts = [passed] if is_first is None else [torch.where(is_first, passed, 0.0), torch.where(is_first, 0.0, passed)]
+    # Joined in this way, they are written in place.
+    backs = [part - constant - rows[:, place].float() * by_value for place, part in enumerate(parts)]
+    return torch.cat([back.to(rows.dtype) for back in backs], 1)
+
+
+class _NormaliseQuantise(torch.autograd.Function):
+    """Batch normalisation, the larger of each ``pooled`` samples, ReLU and unsigned quantiser, in channels-last memory.
+
+    Returns mean and variance of each channel beside it. The gradient of the normalisation is that of S. Ioffe, C.
+    Szegedy, "Batch Normalization", ICML 2015, section 3.
+    """
+
+    @staticmethod
+    def forward(
+        context,
+        values: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        middle: Tensor,
+        epsilon: float,
+        scale: Tensor,
+        high: int,
+        pooled: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        frames, channels, _, samples = values.shape
+        count = frames * samples
+        distance, square = (part / count for part in _sums(_in_memory_order(values, frames, samples, channels), middle))
+        mean, variance = middle + distance, square - distance.square()
+        deviation = (variance + epsilon).sqrt()
+        slope = weight / deviation / scale
+        line = slope, bias / scale - mean * slope
+        limit = torch.full((), float(high), device=values.device)
+        rows = _in_memory_order(values, count // pooled, pooled, channels)
+        chosen, made = _rectified(rows, *line, scale, limit)
+        context.save_for_backward(values, chosen, *line, mean, deviation, scale, limit)
+        context.mark_non_differentiable(mean, variance)
+        return made.view(frames, 1, samples // pooled, channels).permute(0, 3, 1, 2), mean, variance
+
+    @staticmethod
+    def backward(context, gradient: Tensor, *_) -> tuple[Tensor | None, ...]:
+        values, chosen, slope, offset, mean, deviation, scale, limit = context.saved_tensors
+        frames, channels, _, samples = values.shape
+        count = frames * samples
+        pooled = values.numel() // chosen.numel()
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        by_frame = frames, samples // pooled, channels
+        passed, by_chosen, by_codes = _gradient_sums(
+            _in_memory_order(gradient, *by_frame), _in_memory_order(chosen, *by_frame), slope, offset, limit
+        )
+        # d(code * scale)/d(scale) is the code, less the ratio where the code follows the value.
+        by_scale = (by_codes - slope * by_chosen - offset * passed).sum()
+        by_weight = (by_chosen - mean * passed) / deviation
+        factor = slope * scale
+        by_value = factor * by_weight / deviation / count
+        by_values = _rectified_back(
+            _in_memory_order(gradient, count // pooled, channels),
+            _in_memory_order(values, count // pooled, pooled, channels),
+            slope,
+            offset,
+            limit,
+            factor,
+            by_value,
+            factor * passed / count - mean * by_value,
+        )
+        by_values = by_values.view(frames, 1, samples, channels).permute(0, 3, 1, 2)
+        return by_values, by_weight, passed, None, None, by_scale.reshape(scale.shape).to(scale.dtype), None, None
+
+
+def _has_settled(quantiser: nn.Module) -> bool:
+    """Whether a QuantReLU takes its range from no values any more, but learns or holds it."""
+    scaling = quantiser.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl
+    return scaling.counter >= scaling.collect_stats_steps
+
+
+def _normalise_quantise(values: Tensor, normalisation: nn.BatchNorm2d, quantiser: qnn.QuantReLU, pooled: int) -> Tensor:
+    quantisation = quantiser.act_quant.fused_activation_quant_proxy.tensor_quant
+    width = quantisation.msb_clamp_bit_width_impl()
+    scale = quantisation.scaling_impl(values, quantisation.int_scaling_impl(width))
+    made, mean, variance = _NormaliseQuantise.apply(
+        values.contiguous(memory_format=torch.channels_last),
+        normalisation.weight,
+        normalisation.bias,
+        normalisation.running_mean,
+        normalisation.eps,
+        scale,
+        int(quantisation.int_quant.max_int(width)),
+        pooled,
+    )
+    with torch.no_grad():
+        count = values.numel() / values.shape[1]
+        normalisation.num_batches_tracked += 1
+        normalisation.running_mean.lerp_(mean, normalisation.momentum)
+        normalisation.running_var.lerp_(variance * count / (count - 1), normalisation.momentum)
+    return made
+
+
+class Features(nn.Sequential):
+    """Layers one after the other, of which a normalisation, a pooling and a QuantReLU are one step in training."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        layers = list(self)
+        while layers:
+            pooled = 2 if len(layers) > 1 and isinstance(layers[1], PairMaxPool) else 1
+            if self._is_one_step(layers[0], layers[pooled] if len(layers) > pooled else None):
+                values = _normalise_quantise(values, layers[0], layers[pooled], pooled)
+                layers = layers[pooled + 1 :]
+            else:
+                values = layers.pop(0)(values)
+        return values
+
+    def _is_one_step(self, first: nn.Module, last: nn.Module | None) -> bool:
+        # Without gradients statistics are measured, in ways of their own.
+        learns = self.training and torch.is_grad_enabled()
+        kinds = isinstance(first, nn.BatchNorm2d) and isinstance(last, qnn.QuantReLU)
+        return learns and kinds and _has_settled(last)

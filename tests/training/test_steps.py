@@ -7,8 +7,10 @@ torch = pytest.importorskip("torch", reason="training needs the extra 'training'
 
 from brevitas.core.function_wrapper import Identity  # noqa: E402
 from brevitas.core.quant import IntQuant  # noqa: E402
+from brevitas.nn import QuantReLU  # noqa: E402
+from brevitas.quant import Uint8ActPerTensorFloat  # noqa: E402
 
-from training.steps import FusedIntQuant, PairMaxPool  # noqa: E402
+from training.steps import Features, FusedIntQuant, PairMaxPool  # noqa: E402
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -48,3 +50,53 @@ def test_where_two_samples_are_alike_one_of_them_gets_the_whole_gradient():
     PairMaxPool()(leaf).sum().backward()
     assert leaf.grad.reshape(2, 2, 2).sum(2).eq(1).all()
     assert sorted(set(leaf.grad.flatten().tolist())) == [0.0, 1.0]
+
+
+SETTLED_AFTER = 1  # batches, of which the QuantReLU takes its range
+
+
+def learned(pooled, dtype, as_one):
+    """What two batches leave behind: the values of the second, and all that they teach."""
+    torch.manual_seed(3)
+    normalisation = torch.nn.BatchNorm2d(8, momentum=0.25)
+    # One of them turns the order of the samples around.
+    torch.nn.init.uniform_(normalisation.weight, -0.5, 2)
+    torch.nn.init.uniform_(normalisation.bias, -0.5, 0.5)
+    rectifier = QuantReLU(act_quant=Uint8ActPerTensorFloat, bit_width=4, collect_stats_steps=SETTLED_AFTER)
+    features = Features(normalisation, *([PairMaxPool()] if pooled else []), rectifier)
+    for kind in (*[torch.float32] * SETTLED_AFTER, dtype):
+        features.zero_grad()
+        values = (2 * torch.randn(6, 8, 1, 64) + torch.linspace(-4, 4, 8)[:, None, None]).to(kind)
+        leaf = values.to(memory_format=torch.channels_last).requires_grad_()
+        layers = [features] if as_one else features
+        result = leaf if as_one else leaf.float()
+        for layer in layers:
+            result = layer(result)
+        # Of each sample by where it is, and not in the memory order of images.
+        (result * torch.randn(result.shape).to(kind)).sum().backward()
+    assert (normalisation.weight < 0).any() and 0 < int((result == result.max()).sum()) < result.numel()
+    return [
+        result.detach(),
+        leaf.grad,
+        *(parameter.grad for parameter in features.parameters()),
+        normalisation.running_mean,
+        normalisation.running_var,
+        normalisation.num_batches_tracked,
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("pooled", [True, False])
+def test_normalisation_pooling_and_quantiser_in_one_teach_what_they_do_apart(pooled, dtype):
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-2
+    for ours, theirs in zip(learned(pooled, dtype, True), learned(pooled, dtype, False), strict=True):
+        torch.testing.assert_close(ours.float(), theirs.float(), rtol=tolerance, atol=tolerance)
+
+
+def test_a_network_that_is_measured_is_not_changed():
+    normalisation = torch.nn.BatchNorm2d(2)
+    rectifier = QuantReLU(act_quant=Uint8ActPerTensorFloat, bit_width=4, collect_stats_steps=SETTLED_AFTER)
+    features = Features(normalisation, rectifier).eval()
+    values = torch.randn(3, 2, 1, 4).to(memory_format=torch.channels_last)
+    torch.testing.assert_close(features(values), rectifier(normalisation(values)), rtol=0, atol=0)
+    assert not normalisation.num_batches_tracked
