@@ -205,7 +205,8 @@ class _NormaliseQuantise(torch.autograd.Function):
         frames, channels, _, samples = values.shape
         count = frames * samples
         distance, square = (part / count for part in _sums(_in_memory_order(values, frames, samples, channels), middle))
-        mean, variance = middle + distance, square - distance.square()
+        # Rounding may leave less than nothing, where all values are alike and far from the middle.
+        mean, variance = middle + distance, (square - distance.square()).clamp(min=0)
         deviation = (variance + epsilon).sqrt()
         slope = weight / deviation / scale
         line = slope, bias / scale - mean * slope

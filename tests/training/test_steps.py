@@ -93,6 +93,19 @@ def test_normalisation_pooling_and_quantiser_in_one_teach_what_they_do_apart(poo
         torch.testing.assert_close(ours.float(), theirs.float(), rtol=tolerance, atol=tolerance)
 
 
+def test_a_filter_that_has_lost_all_its_weights_teaches_nothing_wrong():
+    normalisation = torch.nn.BatchNorm2d(1024)
+    # Where the means of its values were before they were all zero.
+    torch.nn.init.uniform_(normalisation.running_mean, 30, 100)
+    rectifier = QuantReLU(act_quant=Uint8ActPerTensorFloat, bit_width=4, collect_stats_steps=SETTLED_AFTER)
+    rectifier(torch.rand(2, 1024, 1, 4))
+    leaf = torch.zeros(7, 1024, 1, 33).to(memory_format=torch.channels_last).requires_grad_()
+    made = Features(normalisation, rectifier)(leaf)
+    made.sum().backward()
+    for found in (made, leaf.grad, normalisation.weight.grad, normalisation.running_var):
+        assert found.isfinite().all()
+
+
 def test_a_network_that_is_measured_is_not_changed():
     normalisation = torch.nn.BatchNorm2d(2)
     rectifier = QuantReLU(act_quant=Uint8ActPerTensorFloat, bit_width=4, collect_stats_steps=SETTLED_AFTER)
