@@ -238,11 +238,12 @@ using D32 = hn::ScalableTag<int32_t>;
 using V32 = hn::Vec<D32>;
 
 // Adds to each of 16 sums the products of four codes, unsigned, with four weights, signed.
-HWY_INLINE void AddProducts(V32& sums, const uint8_t* HWY_RESTRICT codes, V32 weights) {
-    const auto quads = hn::LoadU(D32(), reinterpret_cast<const int32_t*>(codes));
+HWY_INLINE void AddProducts(V32& sums, V32 codes, V32 weights) {
     // The compiler is not told of this instruction set, so that it has no intrinsic function.
-    asm("vpdpbusd %2, %1, %0" : "+v"(sums.raw) : "v"(quads.raw), "v"(weights.raw));
+    asm("vpdpbusd %2, %1, %0" : "+v"(sums.raw) : "v"(codes.raw), "v"(weights.raw));
 }
+
+HWY_INLINE V32 LoadQuads(const uint8_t* codes) { return hn::LoadU(D32(), reinterpret_cast<const int32_t*>(codes)); }
 
 HWY_INLINE V32 QuadCode(V32 sum, const QuadOutput& output) {
     const D32 d;
@@ -272,8 +273,8 @@ HWY_INLINE void QuadTile(const uint8_t* HWY_RESTRICT codes, const QuadOutput* ou
             int32_t four;
             hwy::CopyBytes<4>(tap.weights, &four);
             const auto weights = hn::Set(d, four);
-            (AddProducts(sums[kVectors], codes + tap.offsets[0] + 64 * kVectors, weights), ...);
-            if (kPool == 2) (AddProducts(others[kVectors], codes + tap.offsets[1] + 64 * kVectors, weights), ...);
+            (AddProducts(sums[kVectors], LoadQuads(codes + tap.offsets[0] + 64 * kVectors), weights), ...);
+            if (kPool == 2) (AddProducts(others[kVectors], LoadQuads(codes + tap.offsets[1] + 64 * kVectors), weights), ...);
         }
         if (kPool == 2) ((sums[kVectors] = hn::Max(sums[kVectors], others[kVectors])), ...);
         const auto shift = static_cast<int>(8 * o);
@@ -284,13 +285,15 @@ HWY_INLINE void QuadTile(const uint8_t* HWY_RESTRICT codes, const QuadOutput* ou
 
 template <size_t kPool>
 HWY_INLINE void QuadRowsOf(const uint8_t* codes, const QuadOutput* outputs, size_t count, size_t length, uint8_t* made) {
-    constexpr size_t kMost = kPool == 2 ? 4 : 8;
     size_t t = 0;
-    for (; t + 16 * kMost <= length; t += 16 * kMost) {
-        QuadTile<kPool>(codes + 4 * t, outputs, count, made + 4 * t, std::make_index_sequence<kMost>());
-    }
-    for (; t + 16 < length; t += 32) QuadTile<kPool>(codes + 4 * t, outputs, count, made + 4 * t, std::make_index_sequence<2>());
-    if (t < length) QuadTile<kPool>(codes + 4 * t, outputs, count, made + 4 * t, std::make_index_sequence<1>());
+    const auto tile = [&](auto vectors) AMC_INLINE {
+        QuadTile<kPool>(codes + 4 * t, outputs, count, made + 4 * t, vectors);
+        t += 16 * vectors.size();
+    };
+    while (t + 112 < length) tile(std::make_index_sequence<8>());
+    while (t + 48 < length) tile(std::make_index_sequence<4>());
+    while (t + 16 < length) tile(std::make_index_sequence<2>());
+    while (t < length) tile(std::make_index_sequence<1>());
 }
 
 void QuadRows(const uint8_t* codes, const QuadOutput* outputs, size_t count, size_t length, size_t pool, uint8_t* made) {
@@ -348,6 +351,16 @@ void SplitRowOf(const uint8_t* codes, size_t length, uint8_t* even, uint8_t* odd
         hn::LoadInterleaved2(d, codes + 2 * t, first, second);
         hn::StoreU(first, d, even + t);
         hn::StoreU(second, d, odd + t);
+    }
+}
+
+void SplitQuadsOf(const uint8_t* quads, size_t length, uint8_t* even, uint8_t* odd) {
+    const hn::ScalableTag<uint32_t> d;
+    for (size_t t = 0; t < length; t += hn::Lanes(d)) {
+        hn::Vec<decltype(d)> first, second;
+        hn::LoadInterleaved2(d, reinterpret_cast<const uint32_t*>(quads) + 2 * t, first, second);
+        hn::StoreU(first, d, reinterpret_cast<uint32_t*>(even) + t);
+        hn::StoreU(second, d, reinterpret_cast<uint32_t*>(odd) + t);
     }
 }
 
@@ -457,42 +470,66 @@ HWY_INLINE void StoreCodes(V value, V least, V most, uint8_t* codes) {
     hn::StoreU(hn::DemoteTo(d8, code), d8, codes);
 }
 
+// Calls call(a function that divides a vector by "divisor"): by a power of two a product says the same, and sooner.
+template <class Call>
+HWY_INLINE void Divided(float divisor, const Call& call) {
+    const hn::ScalableTag<float> d;
+    int exponent;
+    const auto by = hn::Set(d, divisor), factor = hn::Set(d, 1.0f / divisor);
+    if (std::frexp(divisor, &exponent) == 0.5f && std::isnormal(1.0f / divisor)) {
+        call([&](auto value) AMC_INLINE { return hn::Mul(value, factor); });
+    } else {
+        call([&](auto value) AMC_INLINE { return hn::Div(value, by); });
+    }
+}
+
+// Where as many values as are wanted can be read: where they are or, if fewer are left, with others behind in "rest".
+HWY_INLINE const float* Readable(const float* values, size_t left, size_t wanted, float* rest) {
+    if (left >= wanted) return values;
+    std::memcpy(rest, values, left * sizeof(float));
+    return rest;
+}
+
 void QuantiseRowOf(const float* values, size_t length, float scale, float low, float high, uint8_t* codes) {
     const hn::ScalableTag<float> d;
-    const auto least = hn::Set(d, low), most = hn::Set(d, high), step = hn::Set(d, scale);
-    for (size_t t = 0; t < length; t += hn::Lanes(d)) {
-        StoreCodes(hn::Div(hn::LoadU(d, values + t), step), least, most, codes + t);
-    }
+    const auto least = hn::Set(d, low), most = hn::Set(d, high);
+    const size_t lanes = hn::Lanes(d);
+    float rest[hn::MaxLanes(d)] = {};
+    Divided(scale, [&](auto divided) AMC_INLINE {
+        for (size_t t = 0; t < length; t += lanes) {
+            const float* from = Readable(values + t, length - t, lanes, rest);
+            StoreCodes(divided(hn::LoadU(d, from)), least, most, codes + t);
+        }
+    });
 }
 
 void QuantisePairsOf(const float* values, size_t length, float divisor, float scale, float low, float high,
                      uint8_t* first, uint8_t* second) {
     const hn::ScalableTag<float> d;
-    const auto least = hn::Set(d, low), most = hn::Set(d, high), step = hn::Set(d, scale), by = hn::Set(d, divisor);
+    const auto least = hn::Set(d, low), most = hn::Set(d, high), by = hn::Set(d, divisor);
     const size_t lanes = hn::Lanes(d);
     float rest[2 * hn::MaxLanes(d)] = {};
-    for (size_t t = 0; t < length; t += lanes) {
-        const float* from = values + 2 * t;
-        if (t + lanes > length) {
-            std::memcpy(rest, from, 2 * (length - t) * sizeof(float));
-            from = rest;
+    Divided(scale, [&](auto divided) AMC_INLINE {
+        for (size_t t = 0; t < length; t += lanes) {
+            const float* from = Readable(values + 2 * t, 2 * (length - t), 2 * lanes, rest);
+            hn::Vec<decltype(d)> one, other;
+            hn::LoadInterleaved2(d, from, one, other);
+            if (divisor != 1.0f) {  // a division that changes nothing takes as long as any
+                one = hn::Div(one, by);
+                other = hn::Div(other, by);
+            }
+            // Divided twice, as the definition is; a product of the two divisors would round otherwise.
+            StoreCodes(divided(one), least, most, first + t);
+            StoreCodes(divided(other), least, most, second + t);
         }
-        hn::Vec<decltype(d)> one, other;
-        hn::LoadInterleaved2(d, from, one, other);
-        if (divisor != 1.0f) {  // a division that changes nothing takes as long as any
-            one = hn::Div(one, by);
-            other = hn::Div(other, by);
-        }
-        // Divided twice, as the definition is; a product of the two divisors would round otherwise.
-        StoreCodes(hn::Div(one, step), least, most, first + t);
-        StoreCodes(hn::Div(other, step), least, most, second + t);
-    }
+    });
 }
 #endif
 
 // --- the limits of the processor ------------------------------------------------------------------
 
-constexpr size_t kChains = 12;  // sums that do not wait for each other, enough to hide how long one addition takes
+// Sums that do not wait for each other, enough to hide how long one addition takes, or one sum of four products.
+constexpr size_t kChains = 12, kQuadChains = 16;
 
 size_t RunProductsHere(size_t rounds, int32_t* result) {
     const hn::ScalableTag<int16_t> d;
@@ -523,16 +560,16 @@ size_t RunProductsHere(size_t rounds, int32_t* result) {
 size_t RunQuadsHere(size_t rounds, int32_t* result) {
 #if AMC_HAS_QUADS
     if (QuadKernelHere()) {
-        V32 sums[kChains];
-        for (auto& sum : sums) sum = hn::Set(D32(), 3);
         const auto weights = hn::Set(D32(), 0x01010101);
-        for (size_t round = 0; round < rounds; ++round) {
-            for (auto& sum : sums) asm("vpdpbusd %1, %1, %0" : "+v"(sum.raw) : "v"(weights.raw));
-        }
-        auto total = sums[0];
-        for (const auto& sum : sums) total = hn::Add(total, sum);
-        *result = hn::GetLane(total);
-        return rounds * kChains * hn::Lanes(D32()) * 4;
+        const auto run = [&](auto... number) AMC_INLINE {
+            V32 sums[] = {((void)number, hn::Set(D32(), 3))...};
+            for (size_t round = 0; round < rounds; ++round) (AddProducts(sums[number], weights, weights), ...);
+            auto total = hn::Zero(D32());
+            ((total = hn::Add(total, sums[number])), ...);
+            *result = hn::GetLane(total);
+        };
+        ForNumbers(run, std::make_index_sequence<kQuadChains>());
+        return rounds * kQuadChains * hn::Lanes(D32()) * 4;
     }
 #endif
     *result = static_cast<int32_t>(rounds);
@@ -574,6 +611,7 @@ HWY_EXPORT(QuadKernelHere);
 HWY_EXPORT(InterleaveRowsOf);
 HWY_EXPORT(SeparateRowsOf);
 HWY_EXPORT(SplitRowOf);
+HWY_EXPORT(SplitQuadsOf);
 HWY_EXPORT(QuantiseRowOf);
 HWY_EXPORT(QuantisePairsOf);
 HWY_EXPORT(RunProductsHere);
@@ -617,6 +655,10 @@ void SeparateRows(const uint8_t* quads, size_t length, uint8_t* const rows[4]) {
 
 void SplitRow(const uint8_t* codes, size_t length, uint8_t* even, uint8_t* odd) {
     HWY_DYNAMIC_DISPATCH(SplitRowOf)(codes, length, even, odd);
+}
+
+void SplitQuads(const uint8_t* quads, size_t length, uint8_t* even, uint8_t* odd) {
+    HWY_DYNAMIC_DISPATCH(SplitQuadsOf)(quads, length, even, odd);
 }
 
 void QuantiseRow(const float* values, size_t length, float scale, int low, int high, uint8_t* codes) {

@@ -93,10 +93,13 @@ void SeparateRows(const uint8_t* quads, size_t length, uint8_t* const rows[4]);
 // even[t] = codes[2 * t], odd[t] = codes[2 * t + 1], t < length. Reads and writes up to kRowOverrun places behind.
 void SplitRow(const uint8_t* codes, size_t length, uint8_t* even, uint8_t* odd);
 
-// codes[t] = clip(round-half-even(values[t] / scale), low, high) - low; what is no number becomes 0.
+// The same of quads, t < length.
+void SplitQuads(const uint8_t* quads, size_t length, uint8_t* even, uint8_t* odd);
+
+// codes[t] = clip(round-half-even(values[t] / scale), low, high) - low; what is no number becomes 0. Reads nothing behind.
 void QuantiseRow(const float* values, size_t length, float scale, int low, int high, uint8_t* codes);
 
-// The same of values[2 * t] / divisor and of values[2 * t + 1] / divisor, t < length, in two rows. Reads nothing behind.
+// The same of values[2 * t] / divisor and of values[2 * t + 1] / divisor, t < length, in two rows. Neither does this.
 void QuantisePairs(const float* values, size_t length, float divisor, float scale, int low, int high, uint8_t* first,
                    uint8_t* second);
 

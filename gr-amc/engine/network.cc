@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstring>
 #include <limits>
 #include <numeric>
 #include <stdexcept>
@@ -115,7 +114,6 @@ struct Network::Scratch {
             most_phases = std::max(most_phases, rows.phases * (places + kRowOverrun + kCacheLine));
         }
         for (auto& row : phases) row.resize(most_phases + kSlack);
-        signal.resize(network.tensors_[0].length + kSlack);
         for (size_t n = 0; n < network.tensors_.size(); ++n) {
             features = std::max(features, network.tensors_[n].channels * network.tensors_[n].length);
         }
@@ -134,7 +132,6 @@ struct Network::Scratch {
     CodeRoom four[4];    // rows on their way from one form to another
     CodeRoom phases[4];  // and their phases, one behind the other
     CodeRoom halves;     // and half a row, twice, and so on
-    std::vector<float> signal;
     CodeRoom columns;  // features x kBlock frames, before the linear layer at work
     CodeRoom next_columns;
 };
@@ -392,7 +389,7 @@ size_t Network::HomePhases(size_t tensor) const {
     if (!maker.IsConvolution() || maker.quad_kernel || maker.given.pool > 2) return 1;
     for (const Layer& layer : layers_) {
         if (layer.given.source != tensor && !(layer.addition && layer.second == tensor)) continue;
-        if (!layer.IsConvolution() || layer.quad_kernel || layer.Step() != 2) return 1;
+        if (!layer.IsConvolution() || layer.Step() != 2) return 1;
     }
     return 2;
 }
@@ -526,8 +523,7 @@ void Network::QuantiseInput(const Frames& frames, size_t slot, size_t count, Scr
             continue;
         }
         for (size_t channel = 0; channel < tensors_[0].channels; ++channel) {
-            std::memcpy(scratch.signal.data(), frame.values + channel * length, length * sizeof(float));
-            QuantiseRow(scratch.signal.data(), length, scale_, low_, high_, row(channel));
+            QuantiseRow(frame.values + channel * length, length, scale_, low_, high_, row(channel));
         }
     }
 }
@@ -615,6 +611,10 @@ void Network::Copy(const Rows& home, size_t reader, size_t slot, size_t count, S
         return scratch.tensors[home.tensor].data() + home.Begin(channel) + FirstPlace(home, slot) * home.channels;
     };
     for (size_t channel = 0; channel < channels; channel += 4) {
+        if (home.channels == 4 && rows.channels == 4 && rows.phases == 2) {
+            SplitQuads(from(channel), places, tensor + rows.Begin(channel), tensor + rows.Begin(channel, 1));
+            continue;
+        }
         const size_t here = std::min<size_t>(4, channels - channel);
         const uint8_t* codes[4];
         uint8_t* separate[4];
@@ -624,7 +624,8 @@ void Network::Copy(const Rows& home, size_t reader, size_t slot, size_t count, S
             codes[c] = home.channels == 4 ? separate[c] : from(channel + std::min(c, here - 1));
         }
         if (home.channels == 4) SeparateRows(from(channel), length, separate);
-        if (rows.phases > 1) {
+        const bool splits = rows.phases > home.phases;
+        if (splits) {
             for (size_t c = 0; c < here; ++c) {
                 uint8_t* phases = rows.channels == 1 ? tensor + rows.Begin(channel + c) : scratch.phases[c].data();
                 SplitPhases(codes[c], length, rows.phases, phases, rows.channels == 1 ? rows.pitch : pitch,
@@ -633,10 +634,12 @@ void Network::Copy(const Rows& home, size_t reader, size_t slot, size_t count, S
         }
         if (rows.channels == 1) continue;
         for (size_t phase = 0; phase < rows.phases; ++phase) {
-            if (rows.phases > 1) {
-                for (size_t c = 0; c < 4; ++c) codes[c] = scratch.phases[std::min(c, here - 1)].data() + phase * pitch;
+            const uint8_t* of_phase[4];
+            for (size_t c = 0; c < 4; ++c) {
+                const uint8_t* split = scratch.phases[std::min(c, here - 1)].data() + phase * pitch;
+                of_phase[c] = splits ? split : codes[c] + phase * home.pitch;
             }
-            InterleaveRows(codes, places, tensor + rows.Begin(channel, phase));
+            InterleaveRows(of_phase, places, tensor + rows.Begin(channel, phase));
         }
     }
 }
@@ -733,15 +736,16 @@ std::function<void()> Network::Work(const Frames& frames, size_t count, float* l
 std::shared_ptr<ThreadPool::Task> Network::Start(const Frames& frames, size_t count, float* logits, size_t threads) const {
     Require(classes_ > 0, "the network is not finished");
     threads = std::clamp<size_t>(threads, 1, std::max<size_t>(count, 1));
-    return count == 0 ? pool_.Start(0, [] {}) : pool_.Start(threads, Work(frames, count, logits, threads));
+    return count == 0 ? pool_.Start(0, 0, [] {}) : pool_.Start(threads, threads, Work(frames, count, logits, threads));
 }
 
 void Network::Run(const Frames& frames, size_t count, float* logits, size_t threads) const {
     Require(classes_ > 0, "the network is not finished");
     if (count == 0) return;
     // To wake another thread for a single frame takes as long as some frames do.
-    if (threads > 1 && count > 1) {
-        Finish(*Start(frames, count, logits, threads));
+    threads = std::min(threads, count);
+    if (threads > 1) {
+        Finish(*pool_.Start(threads, threads - 1, Work(frames, count, logits, threads)));
     } else {
         Work(frames, count, logits, 1)();
     }
