@@ -360,7 +360,7 @@ def test_complex_frames_stay_until_they_are_classified():
     np.testing.assert_array_equal(pending.result(), expected)
 
 
-@pytest.mark.parametrize("name", ["vgg10-w4a4-first", "vgg10-w4a4-imp10"])
+@pytest.mark.parametrize("name", ["vgg10-w4a4-first", "vgg10-w4a4-imp10", "vgg10-w4a4-imp10-grouped"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_released_networks_take_complex_frames(name, kind):
     frames = frames_to_be_scaled(1024)[::7]
