@@ -18,7 +18,7 @@ constexpr size_t kBlock = 32;
 constexpr size_t kSideBySide = 8;
 constexpr size_t kLongRow = 256;
 // So many sums of every output are made before the next ones, so that the codes which they read stay in the first cache.
-constexpr size_t kTile = 256;
+constexpr size_t kTile = 512;
 // Codes of frames that lie one behind the other, and codes of the first tensor for one of the last.
 constexpr size_t kLargestSideBySide = size_t{1} << 22, kLargestStep = 4096;
 constexpr size_t kLargestSize = size_t{1} << 24;

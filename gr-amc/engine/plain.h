@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "kernels.h"
@@ -13,19 +14,29 @@
 namespace amc::plain {
 
 // So many sums at a time, so that they stay in the first cache.
-constexpr size_t kPart = 256;
+constexpr size_t kPart = 512;
 
-// A function of its own, or compilers join the loops of two taps and make no vectors of that.
-template <typename T>
-__attribute__((noinline)) void AddTap(const uint8_t* __restrict__ codes, T weight, size_t length, T* __restrict__ sums) {
-    for (size_t t = 0; t < length; ++t) sums[t] = static_cast<T>(sums[t] + weight * codes[t]);
+// So many taps at a time, so that sums go through memory more seldom: with more of them they would not stay in registers.
+constexpr size_t kTogether = 4;
+
+// A function of its own, or compilers join the loops of several calls and make no vectors of that.
+template <typename T, size_t... kTaps>
+__attribute__((noinline)) void AddTaps(const uint8_t* codes, const Tap* taps, size_t place, size_t length, T* __restrict__ sums,
+                                       std::index_sequence<kTaps...>) {
+    const T weights[] = {static_cast<T>(taps[kTaps].weight)...};
+    const uint8_t* from[] = {codes + taps[kTaps].offsets[place]...};
+    for (size_t t = 0; t < length; ++t) sums[t] = static_cast<T>((sums[t] + ... + (weights[kTaps] * from[kTaps][t])));
 }
 
 // Of the pool's sum number "place" at each t.
 template <typename T>
 void Sum(const uint8_t* codes, const std::vector<Tap>& taps, size_t place, size_t length, T* sums) {
     std::fill_n(sums, length, T{0});
-    for (const Tap& tap : taps) AddTap(codes + tap.offsets[place], static_cast<T>(tap.weight), length, sums);
+    size_t i = 0;
+    for (; i + kTogether <= taps.size(); i += kTogether) {
+        AddTaps(codes, &taps[i], place, length, sums, std::make_index_sequence<kTogether>());
+    }
+    for (; i < taps.size(); ++i) AddTaps(codes, &taps[i], place, length, sums, std::make_index_sequence<1>());
 }
 
 template <typename T>
