@@ -325,11 +325,17 @@ class Chain(nn.Module):
 
 
 class Vgg10(Chain):
-    """The challenge's baseline."""
+    """The challenge's baseline.
+
+    Where ``early`` is given the first two layers, whose rows are longest, have so many filters, and the third one has
+    the mean of that and ``filters``.
+    """
 
     @staticmethod
-    def steps(filters: int) -> list[Step]:
-        return [Step(filters, 3, pool=True)] * 7
+    def steps(filters: int, early: int | None = None) -> list[Step]:
+        early = early or filters
+        widths = early, early, (early + filters) // 2, *[filters] * 4
+        return [Step(width, 3, pool=True) for width in widths]
 
 
 class Strided(Chain):

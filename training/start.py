@@ -44,7 +44,9 @@ def resized(content: dict, run: Run) -> dict:
     bits = Bits(**content["bits"])
     torch.manual_seed(run.seed)
     fresh = build_network(run, bits, images=True).state_dict()
-    state = content["network"]
+    # Ranges of activations are a number a layer, which fresh networks have not learned yet.
+    ranges = {name: value for name, value in content["network"].items() if "scaling" in name and name not in fresh}
+    state = {name: value for name, value in content["network"].items() if name not in ranges}
     if all(name in fresh and fresh[name].shape == value.shape for name, value in state.items()):
         return content
     if any(name not in fresh or fresh[name].ndim != value.ndim for name, value in state.items()):
@@ -60,7 +62,7 @@ def resized(content: dict, run: Run) -> dict:
     state = _narrowed(state, fresh, list(prunable_weights(network)))
     if any(now < before for name in state for now, before in zip(fresh[name].shape, state[name].shape, strict=True)):
         return content
-    return content | {"network": _widened(state, fresh), "masks": {}}
+    return content | {"network": _widened(state, fresh) | ranges, "masks": {}}
 
 
 def _narrowed(state: dict[str, Tensor], fresh: dict[str, Tensor], layers: list[str]) -> dict[str, Tensor]:
