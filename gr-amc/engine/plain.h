@@ -14,7 +14,7 @@
 namespace amc::plain {
 
 // So many sums at a time, so that they stay in the first cache.
-constexpr size_t kPart = 512;
+constexpr size_t kPart = 256;
 
 // So many taps at a time, so that sums go through memory more seldom: with more of them they would not stay in registers.
 constexpr size_t kTogether = 4;
