@@ -430,24 +430,19 @@ def test_a_narrower_network_begins_with_what_most_depends_on(run):
     torch.testing.assert_close(after(frames), before(frames), rtol=1e-4, atol=1e-5)
 
 
-def test_a_network_of_few_bits_with_fewer_early_filters_says_what_most_depends_on(run, trained, tmp_path):
-    """The first two layers keep 2 of 4 filters, which are all that anything depends on, and the third 3."""
+def test_a_wider_network_of_few_bits_begins_with_what_the_narrow_one_says(run, trained, tmp_path):
+    """With the ranges that its activations have learned."""
     content = read_checkpoint(trained / run.name / "trained.pt")
     bits = Bits(**content["bits"])
+    assert not bits.is_float
     options = {**run.network_options, "scale_per_filter": True}
-    whole = Trainer(replace(run, network_options=options), tmp_path / "whole")
-    narrow = Trainer(replace(run, network_options={**options, "early": 2}), tmp_path / "narrow")
-    state = {name: value.clone() for name, value in content["network"].items()}
-    layers = list(prunable_weights(build_network(run, bits, images=True)))
-    for layer, reader, gone in zip(layers, layers[1:], ([0, 3], [1, 2], [2]), strict=False):
-        place = int(layer.rpartition(".")[2])
-        state[f"features.{place + 1}.weight"][gone] = 0
-        state[f"{reader}.weight"][:, gone] = 0
-    whole.load_network(bits, state)
-    narrow.load_network(bits, resized(content | {"network": state}, narrow.run)["network"])
-    assert [len(weight) for weight in narrow.weights.values()][:4] == [2, 2, 3, 4]
+    narrow = Trainer(replace(run, network_options=options), tmp_path / "narrow")
+    wide = Trainer(replace(run, network_options={**options, "filters": 6}), tmp_path / "wide")
+    narrow.load_network(bits, content["network"])
+    wide.load_network(bits, resized(content, wide.run)["network"])
+    assert [len(weight) for weight in wide.weights.values()][:7] == [6] * 7
     frames = torch.randn(20, 2, 1024, generator=torch.Generator().manual_seed(1))
-    ours, theirs = (trainer.network.eval()(frames) for trainer in (narrow, whole))
+    ours, theirs = (trainer.network.eval()(frames) for trainer in (wide, narrow))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
