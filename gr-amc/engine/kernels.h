@@ -99,7 +99,7 @@ void SplitQuads(const uint8_t* quads, size_t length, uint8_t* even, uint8_t* odd
 // codes[t] = clip(round-half-even(values[t] / scale), low, high) - low; what is no number becomes 0. Reads nothing behind.
 void QuantiseRow(const float* values, size_t length, float scale, int low, int high, uint8_t* codes);
 
-// The same of values[2 * t] / divisor and of values[2 * t + 1] / divisor, t < length, in two rows. Neither does this.
+// The same of values[2 * t] / divisor and of values[2 * t + 1] / divisor, t < length, in two rows. Reads nothing behind either.
 void QuantisePairs(const float* values, size_t length, float divisor, float scale, int low, int high, uint8_t* first,
                    uint8_t* second);
 
