@@ -70,15 +70,18 @@ class Gradual:
     is left of them (M. Zhu, S. Gupta, "To prune, or not to prune", 2017, equation 1). The weights go that are worth
     least by ``ranking`` (ranking.py) for what they cost, ``group`` of consecutive input channels at one tap of a
     convolution together, once channels stand in the order in which the groups left are worth most (order.py).
+    In what they cost there, not in ``cost``, bit operations count ``operations`` times: they are what an engine's time
+    goes by, which reads few weights.
     """
 
     cost: float
     share: float = 0.6
     ranking: str = "layer_adaptive"
     group: int = 1
+    operations: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_above_zero("gradual", cost=self.cost, group=self.group)
+        _check_above_zero("gradual", cost=self.cost, group=self.group, operations=self.operations)
         if not 0 < self.share <= 1:
             raise TrainingError(f"the share of gradual is {self.share}; it must lie above 0 and be at most 1.")
         _check_choice("the ranking", self.ranking, TRAINED_RANKINGS)

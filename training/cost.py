@@ -117,10 +117,10 @@ def cost_with_timing(costs: dict, normalise: str) -> dict:
     return {"bit_ops": bit_operations, "weight_bits": weight_bits, "score": round(score, 6)}
 
 
-def weight_costs(network: Chain) -> dict[str, float]:
+def weight_costs(network: Chain, operations: float = 1) -> dict[str, float]:
     """Cost score of one weight by layer name; the sum over a network's weights that are not zero is its score.
 
-    Raises TrainingError for a float network, which has none.
+    ``operations``: bit operations are counted so many times. Raises TrainingError for a float network, which has none.
     """
     if network.bits.is_float:
         raise TrainingError("a float network has no cost; give its stage bits.")
@@ -138,7 +138,7 @@ def weight_costs(network: Chain) -> dict[str, float]:
     for handle in handles:
         handle.remove()
     widths = zip(layers, network.weight_widths, network.input_widths, strict=True)
-    return {name: _score(products[name] * weight * value, weight) for name, weight, value in widths}
+    return {name: _score(operations * products[name] * weight * value, weight) for name, weight, value in widths}
 
 
 def cost_left(network: Chain, masks: dict[str, Tensor]) -> float:

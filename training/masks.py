@@ -87,21 +87,28 @@ def masks_within_cost(
     limit: float,
     ranking: str,
     group: int = 1,
+    prices: dict[str, float] | None = None,
 ) -> dict[str, Tensor]:
-    """Masks of the weights that stay when those worth least for their cost go, until ``limit`` is kept.
+    """Masks of the weights that stay when those worth least for their price go, until ``limit`` is kept.
 
-    ``costs`` of one weight by layer; ``ranking`` says what weights are worth by their ``values``, which are magnitudes
-    or what a stage of training learned. Of ``group`` above one, groups are worth what the mean of their members is, and
-    go as a whole. Nothing goes where the cost is lower already. ``masks`` may lack layers: nothing of those is pruned
-    yet.
+    ``costs`` of one weight by layer, which are ``prices`` too where none are given; ``ranking`` says what weights are
+    worth by their ``values``, which are magnitudes or what a stage of training learned. Of ``group`` above one, groups
+    are worth what the mean of their members is, and go as a whole. Nothing goes where the cost is lower already.
+    ``masks`` may lack layers: nothing of those is pruned yet.
     """
     with torch.no_grad():
         sizes, left, means = _in_groups(values, masks, group)
         worth_of = TRAINED_RANKINGS[ranking]
-        prices = {name: size * costs[name] for name, size in sizes.items()}
-        worths = [_per_cost(worth_of(sizes[name] * means[name][flags]), prices[name]) for name, flags in left.items()]
+        prices = prices or costs
+        worths = [
+            _per_price(worth_of(sizes[name] * means[name][flags]), sizes[name] * prices[name])
+            for name, flags in left.items()
+        ]
         each = torch.cat(
-            [torch.full_like(worth, prices[name], dtype=torch.double) for name, worth in zip(left, worths, strict=True)]
+            [
+                torch.full_like(worth, sizes[name] * costs[name], dtype=torch.double)
+                for name, worth in zip(left, worths, strict=True)
+            ]
         )
         order = torch.cat(worths).argsort(descending=True, stable=True)
         staying = torch.zeros_like(each, dtype=torch.bool)
@@ -112,6 +119,6 @@ def masks_within_cost(
         return _of_groups(left, masks, values, sizes)
 
 
-def _per_cost(worth: Tensor, cost: float) -> Tensor:
-    """What is worth less than nothing goes the sooner, the more it costs."""
-    return torch.where(worth < 0, worth * cost, worth / cost)
+def _per_price(worth: Tensor, price: float) -> Tensor:
+    """What is worth less than nothing goes the sooner, the dearer it is."""
+    return torch.where(worth < 0, worth * price, worth / price)

@@ -227,13 +227,15 @@ class Trainer:
         if rules.group > 1 and due < dense and self.share_left == 1:
             self._order_channels(rules, costs, optimiser)
         values = self._ranked_values(rules.ranking, optimiser)
-        self.masks = masks_within_cost(values, self.masks, costs, due, rules.ranking, rules.group)
+        prices = weight_costs(self.network, rules.operations)
+        self.masks = masks_within_cost(values, self.masks, costs, due, rules.ranking, rules.group, prices)
         self.apply_masks()
 
     def _order_channels(self, rules: Gradual, costs: dict[str, float], optimiser: torch.optim.Optimizer) -> None:
         """Before any of them goes, has those channels lie side by side with which the groups left are worth most."""
         values = self._ranked_values(rules.ranking, optimiser)
-        kept = masks_within_cost(values, self.masks, costs, rules.cost, rules.ranking, rules.group)
+        prices = weight_costs(self.network, rules.operations)
+        kept = masks_within_cost(values, self.masks, costs, rules.cost, rules.ranking, rules.group, prices)
         for convolution, normalisation, reader in chained_convolutions(self.network):
             order = channel_order(values[reader], kept[reader], rules.group)
             filters = (self.network.get_submodule(name) for name in (convolution, normalisation))

@@ -147,6 +147,19 @@ def test_groups_of_a_stage_go_as_a_whole(run, stage, tmp_path):
         assert not content["network"][f"{name}.weight"][~mask].any()
 
 
+def test_where_operations_count_for_more_fewer_of_them_are_left(run, stage, tmp_path):
+    costs = costs_of(run)
+    products = {}
+    for operations in (1.0, 100.0):
+        dear = replace(stage, gradual=Gradual(COST, ranking="magnitude", operations=operations))
+        masks = read_checkpoint(train(replace(run, stages=(dear,)), tmp_path / str(operations)))["masks"]
+        assert COST - max(costs.values()) < spent(costs, masks) <= COST * (1 + 1e-9)
+        # Each weight costs its products, and one number to store.
+        cheapest = min(costs.values())
+        products[operations] = sum((costs[name] - cheapest) * int(mask.sum()) for name, mask in masks.items())
+    assert products[100.0] < products[1.0]
+
+
 def test_what_was_pruned_before_stays_so(run, stage, whole, tmp_path, monkeypatch):
     saved = keep_what_is_saved(monkeypatch)
     lower = replace(stage, gradual=Gradual(COST / 2, ranking="magnitude"))
@@ -304,6 +317,7 @@ QUANTISED = "{name: quantised, frames: 192, rate: 1.0e-3, bits: {input: 4, weigh
         ("{cost: 0.01, share: 1.5}", "the share of gradual is 1.5"),
         ("{cost: 0.01, ranking: luck}", "the ranking 'luck' is unknown"),
         ("{cost: 0.01, group: 0}", "group of gradual is 0"),
+        ("{cost: 0.01, operations: 0}", "operations of gradual is 0"),
         ("{cost: 0.001, group: 3}", "a layer of 4 inputs has no whole groups of 3"),
         ("{cost: 1.0e-9}", "gradual prunes to a cost of 1e-09, where the network has 0.00"),
         ("{cost: 2}", "gradual prunes to a cost of 2, where the network has 0.00"),
