@@ -305,6 +305,14 @@ void QuadRows(const uint8_t* codes, const QuadOutput* outputs, size_t count, siz
 }
 #endif
 
+size_t MachineVectorSizeHere() {
+#if HWY_ARCH_X86_64 && HWY_TARGET <= HWY_AVX2
+    return hn::Lanes(hn::ScalableTag<uint8_t>());
+#else
+    return 0;
+#endif
+}
+
 QuadKernel QuadKernelHere() {
 #if AMC_HAS_QUADS
     if (__builtin_cpu_supports("avx512vnni")) return &QuadRows;
@@ -439,11 +447,7 @@ HWY_INLINE void RowOf(const uint8_t* codes, const RowOutput& output, size_t leng
 
 void RowsOf(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, MadeRows made) {
     for (const RowOutput& output : outputs) {
-        if (pool == 2) {
-            RowOf<2>(codes, output, length, made);
-        } else {
-            RowOf<1>(codes, output, length, made);
-        }
+        if (!output.specialised) (pool == 2 ? &RowOf<2> : &RowOf<1>)(codes, output, length, made);
         made.codes += made.step;
     }
 }
@@ -607,6 +611,7 @@ namespace amc {
 HWY_EXPORT(SumRowOf);
 HWY_EXPORT(SumOfCodesHere);
 HWY_EXPORT(RowsOf);
+HWY_EXPORT(MachineVectorSizeHere);
 HWY_EXPORT(QuadKernelHere);
 HWY_EXPORT(InterleaveRowsOf);
 HWY_EXPORT(SeparateRowsOf);
@@ -642,6 +647,8 @@ std::vector<PairTap> InPairs(const std::vector<Tap>& taps) {
     }
     return pairs;
 }
+
+size_t MachineVectorSize() { return HWY_DYNAMIC_DISPATCH(MachineVectorSizeHere)(); }
 
 QuadKernel QuadKernelInUse() { return HWY_DYNAMIC_DISPATCH(QuadKernelHere)(); }
 

@@ -33,6 +33,7 @@ std::vector<PairTap> InPairs(const std::vector<Tap>& taps);
 // An output whose products are added one by one, in sums of 32 bits where "limits32" are given.
 struct RowOutput {
     std::vector<Tap> taps;
+    bool specialised = false;  // a SpecialisedRows makes it
     std::vector<PairTap> pairs;  // the same two by two, or nothing
     std::optional<Rounding> rounding;  // where one does what counting limits16 does
     std::vector<int16_t> limits16;
@@ -70,7 +71,7 @@ struct MadeRows {
     size_t odd;
 };
 
-// The code of output o at t, t < length, is how many of its limits the sum of its products there exceeds; where the pool is
+// Of outputs that are not specialised: the code of output o at t, t < length, is how many of its limits the sum of its products there exceeds; where the pool is
 // 2, the larger of two sums. No sum may overflow its type. Writes up to kRowOverrun codes behind each row, before the next
 // one is written.
 void MakeRows(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, MadeRows made);
@@ -81,6 +82,9 @@ constexpr size_t kRowOverrun = 128;
 using QuadKernel = void (*)(const uint8_t* codes, const QuadOutput* outputs, size_t count, size_t length, size_t pool,
                             uint8_t* made);
 constexpr size_t kQuadOverrun = 16;
+
+// Bytes in a vector of the instruction set in use, of those that specialised code is written for; zero of others.
+size_t MachineVectorSize();
 
 // The kernel of the instruction set in use; null where that has no sums of four products of bytes, without which it
 // would be slow.
@@ -116,8 +120,8 @@ std::vector<std::string> Targets();
 std::string TargetInUse();
 
 // Uses another one from now on in the whole process, for tests and benchmarks, and for layers that are added from now on
-// (those with a QuadKernel keep it); throws std::invalid_argument for a name
-// that Targets does not list.
+// (those with a QuadKernel or specialised rows keep them); throws std::invalid_argument for a name that Targets does not
+// list.
 void UseTarget(const std::string& name);
 
 }  // namespace amc

@@ -71,29 +71,12 @@ bool IsSumOfRows(const Convolution& layer, const Tensor& input) {
     return true;
 }
 
-// Whether the layer is faster with sums of four products. Measured: such a sum takes about as long as three products of 16
-// bits; those of 32 bits are slower than either.
-bool PaysInQuads(const Convolution& layer, size_t inputs, bool wide) {
+// Whether the layer's products can be added four at a time.
+bool FitsQuads(const Convolution& layer, size_t inputs) {
     // A quad that is not full must be the last one of a place.
     if ((inputs % 4 != 0 && layer.groups > 1) || layer.pool > 2) return false;
-    const auto fits = [](int16_t weight) {
-        return weight >= std::numeric_limits<int8_t>::min() && weight <= std::numeric_limits<int8_t>::max();
-    };
-    if (!std::all_of(layer.weights.begin(), layer.weights.end(), fits)) return false;
-    size_t singles = 0, quads = 0;
-    for (size_t o = 0; o < layer.outputs; ++o) {
-        for (size_t i = 0; i < inputs; i += 4) {
-            for (size_t k = 0; k < layer.kernel; ++k) {
-                size_t found = 0;
-                for (size_t c = i; c < std::min(i + 4, inputs); ++c) {
-                    found += layer.weights[(o * inputs + c) * layer.kernel + k] != 0;
-                }
-                singles += found;
-                quads += found > 0;
-            }
-        }
-    }
-    return wide || singles > 3 * quads;
+    const auto fits = [](int16_t weight) { return weight == static_cast<int8_t>(weight); };
+    return std::all_of(layer.weights.begin(), layer.weights.end(), fits);
 }
 
 // As many sums as fit the tile in whole pools, one at least.
@@ -204,7 +187,8 @@ void Network::Add(const Convolution& layer) {
     Require(!made.linear || layer.source + 1 == tensors_.size(), "a linear layer reads another tensor than the last one");
     made.sums = sums / layer.pool * layer.pool;
     const QuadKernel kernel = QuadKernelInUse();
-    made.makes_quads = kernel && !made.linear && PaysInQuads(layer, inputs, made.wide);
+    // Measured: sums of 16 bits are faster row by row, those of 32 bits are not.
+    made.makes_quads = kernel && made.wide && !made.linear && FitsQuads(layer, inputs);
     if (made.makes_quads) {
         made.quad_kernel = kernel;
         made.quads.resize(layer.outputs);
@@ -409,7 +393,8 @@ void Network::LayOut() {
             for (size_t i = 1; i <= margins_[n].before; ++i) cleared.push_back(home.At(pitches_[n] - i) + c);
         }
     }
-    for (Layer& layer : layers_) {
+    for (size_t number = 1; number <= layers_.size(); ++number) {
+        Layer& layer = layers_[number - 1];
         if (layer.addition) {
             const size_t channels = layer.makes_quads ? 4 : 1;
             layer.sources = {Place(layer.given.source, channels, 1), Place(layer.second, channels, 1)};
@@ -419,6 +404,7 @@ void Network::LayOut() {
             layer.sources = {Place(layer.given.source, layer.quad_kernel ? 4 : 1, layer.IsConvolution() ? layer.Step() : 1)};
         }
         if (layer.row_sums.empty()) AddTaps(layer);
+        if (layer.IsConvolution() && !layer.quad_kernel && !layer.wide) AddCode(layer, rows_[number]);
         layer.given.weights.clear();
         layer.given.thresholds.clear();
     }
@@ -459,6 +445,20 @@ void Network::AddTaps(Layer& layer) const {
         }
         if (!layer.quad_kernel && !layer.wide) layer.rows[o].pairs = InPairs(layer.rows[o].taps);
     }
+}
+
+// Of a convolution with sums of 16 bits, for the rows of what it makes.
+void Network::AddCode(Layer& layer, const Rows& home) const {
+    const Convolution& given = layer.given;
+    const Tensor& input = tensors_[given.source];
+    const size_t each = input.channels / given.groups * given.kernel;
+    std::vector<SumRange> reached;
+    for (size_t o = 0; o < given.outputs; ++o) {
+        const Reach reach(&given.weights[o * each], each, input.largest);
+        reached.push_back({static_cast<int>(reach.least), static_cast<int>(reach.most)});
+    }
+    const bool splits = given.pool <= 2 && home.phases == 2;
+    layer.specialised = SpecialisedRows::Of(layer.rows, reached, input.largest, layer.PoolsSums() ? 2 : 1, splits);
 }
 
 namespace {
@@ -502,6 +502,11 @@ size_t Network::FirstPlace(const Rows& rows, size_t slot) const {
     return Slots(rows.tensor) == 1 ? 0 : slot * pitches_[rows.tensor] / rows.phases;
 }
 
+size_t Network::Specialised(size_t number) const {
+    const auto& rows = layers_.at(number - 1).rows;
+    return static_cast<size_t>(std::count_if(rows.begin(), rows.end(), [](const auto& output) { return output.specialised; }));
+}
+
 size_t Network::Rounded(size_t number) const {
     const Layer& layer = layers_.at(number - 1);
     if (layer.addition) return layer.addition->rounding ? tensors_[number].channels : 0;
@@ -539,6 +544,11 @@ void Network::PoolCodes(const Layer& layer, const Rows& home, size_t place, size
     }
 }
 
+void Network::Layer::MakeRows(const uint8_t* codes, size_t length, const MadeRows& made) const {
+    if (specialised) specialised->Make(codes, length, made);
+    if (!specialised || !specialised->IsComplete()) amc::MakeRows(codes, rows, length, PoolsSums() ? 2 : 1, made);
+}
+
 // The frames of a convolution as if they were one, what lies between them too.
 void Network::Convolve(const Layer& layer, const Rows& home, size_t slot, size_t count, Scratch& scratch) const {
     const Rows& rows = rows_[layer.sources[0]];
@@ -555,12 +565,12 @@ void Network::Convolve(const Layer& layer, const Rows& home, size_t slot, size_t
                                   made + home.Begin(o) + 4 * (FirstPlace(home, slot) + t));
             }
         } else if (pool > 2) {
-            MakeRows(codes + t, layer.rows, some, 1, {scratch.unpooled.data(), UnpooledPitch(pool), 0});
+            layer.MakeRows(codes + t, some, {scratch.unpooled.data(), UnpooledPitch(pool), 0});
             PoolCodes(layer, home, FirstPlace(home, slot) + t / pool, some, scratch);
         } else {
-            MakeRows(codes + t, layer.rows, some, pooled,
-                     {made + home.Begin(0) + FirstPlace(home, slot) + t / home.phases, home.pitch * home.phases,
-                      home.phases == 2 ? home.pitch : 0});
+            layer.MakeRows(codes + t, some,
+                           {made + home.Begin(0) + FirstPlace(home, slot) + t / home.phases, home.pitch * home.phases,
+                            home.phases == 2 ? home.pitch : 0});
         }
     }
 }
@@ -593,11 +603,13 @@ void Network::SumRows(const Layer& layer, const Rows& home, size_t slot, size_t 
 // Where a layer has written between the frames, but readers look for zero.
 void Network::ClearMargins(const Rows& home, size_t slot, size_t count, Scratch& scratch) const {
     const size_t pitch = pitches_[home.tensor] / home.phases * home.channels;
-    if (cleared_[home.tensor].empty()) return;
-    for (size_t channel = 0; channel < tensors_[home.tensor].channels; channel += home.channels) {
+    const auto* const begin = cleared_[home.tensor].data();
+    const auto* const end = begin + cleared_[home.tensor].size();
+    const auto zero = static_cast<uint8_t>(tensors_[home.tensor].zero);
+    for (size_t channel = 0; begin != end && channel < tensors_[home.tensor].channels; channel += home.channels) {
         uint8_t* frame = scratch.tensors[home.tensor].data() + home.Begin(channel) + FirstPlace(home, slot) * home.channels;
         for (size_t n = 0; n < count; ++n, frame += pitch) {
-            for (const size_t at : cleared_[home.tensor]) frame[at] = static_cast<uint8_t>(tensors_[home.tensor].zero);
+            for (const auto* at = begin; at != end; ++at) frame[*at] = zero;
         }
     }
 }
@@ -678,12 +690,14 @@ void Network::ForTensors(size_t count, size_t last, const Make& make) const {
 // Frames of a tensor become columns of the block, from number "column" on.
 void Network::FillColumns(size_t number, size_t count, size_t column, Scratch& scratch) const {
     const Tensor& tensor = tensors_[number];
-    const Rows& home = rows_[number];
+    // Copied, since compilers think that what is written might be these.
+    const Rows home = rows_[number];
+    const size_t pitch = pitches_[number], length = tensor.length;
     for (size_t channel = 0; channel < tensor.channels; ++channel) {
         const uint8_t* row = scratch.tensors[number].data() + home.Begin(channel) + channel % home.channels;
-        uint8_t* made = scratch.columns.data() + channel * tensor.length * kBlock + column;
+        uint8_t* made = scratch.columns.data() + channel * length * kBlock + column;
         for (size_t n = 0; n < count; ++n) {
-            for (size_t t = 0; t < tensor.length; ++t) made[t * kBlock + n] = row[home.At(n * pitches_[number] + t)];
+            for (size_t t = 0; t < length; ++t) made[t * kBlock + n] = row[home.At(n * pitch + t)];
         }
     }
 }

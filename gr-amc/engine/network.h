@@ -14,6 +14,7 @@
 #include "addition.h"
 #include "code_room.h"
 #include "kernels.h"
+#include "specialised.h"
 #include "thread_pool.h"
 
 namespace amc {
@@ -109,6 +110,8 @@ class Network {
     // Whether it adds four products at a time, as the instruction set has it.
     bool TakesQuads(size_t number) const { return layers_.at(number - 1).quad_kernel != nullptr; }
     bool IsLinear(size_t number) const { return layers_.at(number - 1).linear; }
+    // For how many outputs of a layer there is code of their own.
+    size_t Specialised(size_t number) const;
     // How many outputs of a layer are rounded in fixed point; the others count thresholds, or sums look them up.
     size_t Rounded(size_t number) const;
 
@@ -149,6 +152,7 @@ class Network {
     struct Layer {
         Convolution given{};  // of a sum nothing but the source
         std::vector<RowOutput> rows;
+        std::unique_ptr<const SpecialisedRows> specialised;  // of these, where some are
         QuadKernel quad_kernel = nullptr;  // in place of these
         std::vector<QuadOutput> quads;
         std::optional<Addition> addition;  // or in place of these
@@ -165,6 +169,7 @@ class Network {
         bool PoolsSums() const { return given.pool == 2; }
         // Codes of the source from one of those that the kernels make to the next.
         size_t Step() const { return given.stride * (PoolsSums() ? 2 : 1); }
+        void MakeRows(const uint8_t* codes, size_t length, const MadeRows& made) const;
     };
 
     struct Scratch;
@@ -176,6 +181,7 @@ class Network {
     size_t HomePhases(size_t tensor) const;
     void LayOut();
     void AddTaps(Layer& layer) const;
+    void AddCode(Layer& layer, const Rows& home) const;
     std::function<void()> Work(const Frames& frames, size_t count, float* logits, size_t threads) const;
     void RunBlock(const Frames& frames, size_t count, float* logits, Scratch& scratch) const;
     template <class Make>

@@ -11,6 +11,7 @@ namespace {
 constexpr int kLeast = std::numeric_limits<int16_t>::min();
 constexpr int kMost = std::numeric_limits<int16_t>::max();
 constexpr int kFactorsTried = 8;
+constexpr int kPackedFactors = 32;  // of so many the packed form tries one to either side of the nearest
 
 int HighHalf(int sum, const Rounding& rounding) {
     const int clipped = std::clamp<int>(sum, rounding.low, rounding.high);
@@ -111,6 +112,43 @@ std::optional<Rounding> FindRounding(const std::vector<int16_t>& limits, int lea
         rounding.limits[code / kTable * 2 + 1][code % kTable] = static_cast<uint8_t>(limit >> 8);
     }
     return FindLine(limits, least, most, slope, rounding);
+}
+
+std::optional<PackedRounding> FindPackedRounding(const std::vector<int16_t>& limits, int least, int most, int most_shift) {
+    constexpr int kByte = 8, kHalf = 16;
+    const size_t codes = limits.size() + 1;
+    PackedRounding rounding{0, 0, 0, kByte};
+    while (rounding.fraction > 0 && (size_t{1} << (kByte - rounding.fraction)) < codes) --rounding.fraction;
+    // Else the largest code would not end where bytes do.
+    if (size_t{1} << (kByte - rounding.fraction) != codes) return std::nullopt;
+    const auto first = std::find_if(limits.begin(), limits.end(), [&](int limit) { return limit >= least; });
+    const auto behind = std::find_if(first, limits.end(), [&](int limit) { return limit >= most; });
+    const double slope = behind - first > 1 ? WidestSlope({first, behind}) : 1;
+    // The further sums are moved up, the finer the start is.
+    for (rounding.shift = most_shift; rounding.shift >= 0; --rounding.shift) {
+        const int unit = 1 << rounding.shift;
+        const double suggested = std::ldexp(slope, kHalf + rounding.fraction - rounding.shift);
+        const int nearest = static_cast<int>(std::min<double>(suggested, kMost));
+        const int tried = std::max(kFactorsTried, nearest / kPackedFactors);
+        for (int number = 0; number < tried; ++number) {
+            const int factor = nearest + (number % 2 ? (number + 1) / 2 : -number / 2);  // 0, 1, -1, 2, -2 ...
+            if (factor < 1 || factor > kMost) continue;
+            // Nothing may leave 16 bits.
+            int64_t low = kLeast - int64_t{least} * unit, high = kMost - int64_t{most} * unit;
+            for (size_t k = 0; k < limits.size() && low <= high; ++k) {
+                // From here on the product has the next code.
+                const int64_t edge = ((static_cast<int64_t>(k + 1) << (kHalf + rounding.fraction)) + factor - 1) / factor;
+                const int limit = limits[k];
+                if (limit < most) low = std::max(low, edge - int64_t{std::max(limit + 1, least)} * unit);
+                if (limit >= least) high = std::min(high, edge - 1 - int64_t{std::min(limit, most)} * unit);
+            }
+            if (low > high) continue;
+            rounding.factor = static_cast<int16_t>(factor);
+            rounding.start = static_cast<int16_t>(low + (high - low) / 2);
+            return rounding;
+        }
+    }
+    return std::nullopt;
 }
 
 std::optional<WideRounding> FindWideRounding(const std::vector<int32_t>& limits, int32_t least, int32_t most) {

@@ -33,6 +33,18 @@ struct Rounding {
 // because both never fall where sums rise.
 std::optional<Rounding> FindRounding(const std::vector<int16_t>& limits, int least, int most);
 
+// code = clip(high half of ((sum << shift) + start) * factor, 0, 255) >> fraction, the first in 16 bits: what is packed into
+// bytes with saturation is clipped with no instruction of its own.
+struct PackedRounding {
+    int16_t start;
+    int16_t factor;
+    int shift;
+    int fraction;
+};
+
+// As FindRounding, an exact one with no larger shift than "most_shift"; of codes whose number is a power of two.
+std::optional<PackedRounding> FindPackedRounding(const std::vector<int16_t>& limits, int least, int most, int most_shift);
+
 // code = (clip(sum, low, high) * factor + offset) >> shift in 32 bits, of which a carry may leave on the way. Where that is
 // not "exact", it may be one too small, which the limit of that code tells.
 struct WideRounding {

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <memory>
 #include <random>
 #include <stdexcept>
 
@@ -119,22 +120,34 @@ std::vector<float> Values(const amc::Tensor& input, size_t count) {
     return frames;
 }
 
+std::unique_ptr<amc::Network> Made() {
+    const int low = Rarely() ? Draw(-400, 400) : -8;
+    auto network = std::make_unique<amc::Network>(Rarely() ? Size(1, 4) : 2, Size(1, 150), Rarely() ? -1.0f : 0.25f, low, low + 15);
+    size_t layers = 0;
+    for (const size_t wanted = static_cast<size_t>(Draw(1, 7)); layers < wanted; ++layers) {
+        if (Draw(0, 2) == 0) {
+            network->Add(Sum(*network, layers));
+        } else {
+            network->Add(Layer(*network, layers));
+        }
+    }
+    network->Finish(Last(network->At(layers)));
+    return network;
+}
+
 // Whether the network was sound; ends the program where two instruction sets differ.
 bool Try() {
     try {
-        const int low = Rarely() ? Draw(-400, 400) : -8;
-        amc::Network network(Rarely() ? Size(1, 4) : 2, Size(1, 150), Rarely() ? -1.0f : 0.25f, low, low + 15);
-        size_t layers = 0;
-        for (const size_t wanted = static_cast<size_t>(Draw(1, 7)); layers < wanted; ++layers) {
-            if (Draw(0, 2) == 0) {
-                network.Add(Sum(network, layers));
-            } else {
-                network.Add(Layer(network, layers));
-            }
+        // The same for each instruction set, since some of a network is made for the one in use.
+        const auto before = generator;
+        std::vector<std::unique_ptr<amc::Network>> networks;
+        for (const auto& target : amc::Targets()) {
+            generator = before;
+            amc::UseTarget(target);
+            networks.push_back(Made());
         }
-        network.Finish(Last(network.At(layers)));
         const size_t count = static_cast<size_t>(Draw(0, 70));
-        const amc::Tensor& input = network.At(0);
+        const amc::Tensor& input = networks[0]->At(0);
         const auto values = Values(input, count + 1);
         const std::vector<float> divisors(count, Draw(0, 1) ? 1.0f : 0.3f);
         const bool is_complex = input.channels == 2 && Draw(0, 1);
@@ -153,7 +166,9 @@ bool Try() {
             }
         }
         std::vector<float> first;
-        for (const auto& target : amc::Targets()) {
+        for (size_t number = 0; number < networks.size(); ++number) {
+            const auto target = amc::Targets()[number];
+            const amc::Network& network = *networks[number];
             amc::UseTarget(target);
             std::vector<float> logits(count * network.Classes());
             const auto threads = static_cast<size_t>(Draw(1, 3));

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//
+// Machine code that is written for the weights of a layer when a network is loaded: all that its loop over the places of
+// a row does is load codes, add them and round.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "kernels.h"
+
+namespace amc {
+
+// Pages of memory with code, which can be read and run, and not be written any more.
+class MachineCode {
+public:
+    // Null where the system gives none, or there is nothing to run.
+    static std::unique_ptr<const MachineCode> Of(const std::vector<uint8_t>& code);
+    ~MachineCode();
+    MachineCode(const MachineCode&) = delete;
+    MachineCode& operator=(const MachineCode&) = delete;
+
+    const void* Begin() const { return room_; }
+
+private:
+    MachineCode(void* room, size_t size) : room_(room), size_(size) {}
+
+    void* room_;
+    size_t size_;
+};
+
+// Between which the sums of an output lie.
+struct SumRange {
+    int least;
+    int most;
+};
+
+// Makes the rows of a layer's outputs as MakeRows does, by code of their own.
+class SpecialisedRows {
+public:
+    // For outputs whose taps and limits of 16 bits are known, "reached" being the range of each, of codes up to "largest",
+    // and the instruction set in use. "splits": even codes and odd ones go to different rows. Outputs are left to MakeRows
+    // whose weights do not fit bytes or whose codes no PackedRounding gives; the others are marked. Null where all are, or
+    // code can be written for neither the instruction set nor the system.
+    static std::unique_ptr<const SpecialisedRows> Of(std::vector<RowOutput>& outputs, const std::vector<SumRange>& reached,
+                                                     int largest, size_t pool, bool splits);
+
+    // Whether there is nothing left to MakeRows.
+    bool IsComplete() const { return complete_; }
+    void Make(const uint8_t* codes, size_t length, const MadeRows& made) const;
+
+private:
+    SpecialisedRows(std::unique_ptr<const MachineCode> code, bool complete) : code_(std::move(code)), complete_(complete) {}
+
+    std::unique_ptr<const MachineCode> code_;
+    bool complete_;
+};
+
+}  // namespace amc
