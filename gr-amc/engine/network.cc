@@ -15,10 +15,10 @@ namespace {
 // Linear layers take so many frames side by side, as a convolution takes the samples of one.
 constexpr size_t kBlock = 32;
 // Convolutions take so many frames one behind the other where a row of one frame is too short to be worth its beginning.
-constexpr size_t kSideBySide = 8;
+constexpr size_t kSideBySide = 16;
 constexpr size_t kLongRow = 256;
-// So many codes of every output are made before the next ones, or sums where a pool takes more than two, so that the codes
-// which they read stay in the first cache.
+// About so many codes of every output are made before the next ones, or sums where a pool takes more than two, so that the
+// codes which they read stay in the first cache.
 constexpr size_t kTile = 256;
 // Codes of frames that lie one behind the other, and codes of the first tensor for one of the last.
 constexpr size_t kLargestSideBySide = size_t{1} << 22, kLargestStep = 4096;
@@ -81,6 +81,12 @@ bool FitsQuads(const Convolution& layer, size_t inputs) {
 
 // As many sums as fit the tile in whole pools, one at least.
 size_t TileOf(size_t pool) { return std::max(kTile / pool, size_t{1}) * pool; }
+
+// Tiles of a row that are all as long: a short one at its end would have all outputs begin anew for it.
+size_t EvenTile(size_t length) {
+    const size_t tiles = std::max((length + kTile / 2) / kTile, size_t{1});
+    return RoundUp((length + tiles - 1) / tiles, kCacheLine);
+}
 
 size_t UnpooledPitch(size_t pool) { return RoundUp(TileOf(pool) + kRowOverrun, kCacheLine); }
 
@@ -554,7 +560,7 @@ void Network::Convolve(const Layer& layer, const Rows& home, size_t slot, size_t
     const Rows& rows = rows_[layer.sources[0]];
     const size_t pool = layer.given.pool, pooled = layer.PoolsSums() ? 2 : 1;
     const size_t length = (count - 1) * pitches_[rows.tensor] / rows.phases + layer.sums / pooled;
-    const size_t tile = pool > 2 ? TileOf(pool) : kTile;
+    const size_t tile = pool > 2 ? TileOf(pool) : EvenTile(length);
     const uint8_t* codes = scratch.tensors[layer.sources[0]].data() + (rows.margin + FirstPlace(rows, slot)) * rows.channels;
     uint8_t* made = scratch.tensors[home.tensor].data();
     for (size_t t = 0; t < length; t += tile) {

