@@ -91,10 +91,15 @@ class _Publisher(gr.basic_block):
 
 
 class _Queue:
-    """Windows on their way to the inference thread, taken out in batches of up to ``batch``."""
+    """Windows on their way to the inference thread, taken out in batches of up to ``batch``.
 
-    def __init__(self, batch: int) -> None:
+    The samples of a batch may be written over once BATCHES_AHEAD + 1 more have been taken out: memory that is new for
+    each batch takes the system as long as copying the samples does.
+    """
+
+    def __init__(self, batch: int, window: int) -> None:
         self._batch = batch
+        self._rooms = deque(np.empty((batch, window), np.complex64) for _ in range(BATCHES_AHEAD + 2))
         self._capacity = max(QUEUED_WINDOWS, batch)
         self._items: deque[Windows] = deque()
         self._count = 0
@@ -143,7 +148,8 @@ class _Queue:
             self._count -= self._batch - room
             if self._count <= self._capacity // 2:
                 self._changed.notify()
-        return Windows.joined(parts)
+        self._rooms.rotate()
+        return Windows.joined(parts, self._rooms[0])
 
     def empty(self) -> int:
         """Takes everything out and returns how many windows that was."""
@@ -189,7 +195,7 @@ class _Sink(gr.basic_block):
         self._last_status = -np.inf
         self._last_warning = -np.inf
         self._dropped_unsaid = 0
-        self._queue = _Queue(self.pipeline.batch)
+        self._queue = _Queue(self.pipeline.batch, self.pipeline.model.window)
         thread = threading.Thread(target=self._infer, name="amc inference", daemon=True)
         try:
             thread.start()

@@ -21,7 +21,7 @@ from .windows import StreamContext, WindowCutter, checked_count
 DEFAULT_THRESHOLD = 0.5
 DEFAULT_SQUELCH_DBFS = -100.0
 # A window waits for those of its batch only where more of them have come than the inference could take.
-DEFAULT_BATCH = 32
+DEFAULT_BATCH = 128
 LARGEST_BATCH = 1 << 14
 
 
@@ -58,12 +58,16 @@ class Windows:
         return head, rest
 
     @staticmethod
-    def joined(parts: list["Windows"]) -> "Windows":
-        """One batch of ``parts`` of the same stretch, in their order."""
+    def joined(parts: list["Windows"], room: np.ndarray | None = None) -> "Windows":
+        """One batch of ``parts`` of the same stretch, in their order.
+
+        Where there are several, their samples are copied, into ``room`` complex64 (n or more, window) if it is given.
+        """
         if len(parts) == 1:
             return parts[0]
-        starts, frames = (np.concatenate([getattr(part, name) for part in parts]) for name in ("starts", "frames"))
-        return replace(parts[0], starts=starts, frames=frames)
+        starts = np.concatenate([part.starts for part in parts])
+        out = None if room is None else room[: len(starts)]
+        return replace(parts[0], starts=starts, frames=np.concatenate([part.frames for part in parts], out=out))
 
 
 @dataclass(frozen=True)

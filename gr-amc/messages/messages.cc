@@ -34,9 +34,8 @@ pmt::pmt_t Message(const pmt::pmt_t& label, double confidence, const float* prob
                             kOffset = Key("offset"), kLength = Key("length"), kPower = Key("power"), kTime = Key("time"),
                             kFrequency = Key("frequency");
     pmt::pmt_t message = pmt::make_dict();
-    const auto add = [&message](const pmt::pmt_t& key, const pmt::pmt_t& value) {
-        message = pmt::dict_add(message, key, value);
-    };
+    // As dict_add, which looks for each key first: these are all different.
+    const auto add = [&message](const pmt::pmt_t& key, const pmt::pmt_t& value) { message = pmt::acons(key, value, message); };
     add(kLabel, label);
     add(kConfidence, pmt::from_double(confidence));
     add(kProbabilities, pmt::init_f32vector(classes, probabilities));
