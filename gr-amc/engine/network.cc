@@ -15,7 +15,7 @@ namespace {
 // Linear layers take so many frames side by side, as a convolution takes the samples of one.
 constexpr size_t kBlock = 32;
 // Convolutions take so many frames one behind the other where a row of one frame is too short to be worth its beginning.
-constexpr size_t kSideBySide = 16;
+constexpr size_t kSideBySide = kBlock;
 constexpr size_t kLongRow = 256;
 // About so many codes of every output are made before the next ones, or sums where a pool takes more than two, so that the
 // codes which they read stay in the first cache.
