@@ -2,7 +2,6 @@
 #include "specialised.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -43,6 +42,8 @@ MachineCode::~MachineCode() {
 namespace {
 
 constexpr int kLargestByte = 255;
+// Of a layer with more the code, some 25 bytes for each, would not stay in the second cache.
+constexpr size_t kMostTaps = size_t{1} << 17;
 
 // Taps with the same weight, or its negative: their codes are added in bytes, or subtracted, before they are multiplied. To
 // stay a byte without a sign the sum begins at "start".
@@ -261,7 +262,9 @@ private:
 std::unique_ptr<const SpecialisedRows> SpecialisedRows::Of(std::vector<RowOutput>& outputs, const std::vector<SumRange>& reached,
                                                            int largest, size_t pool, bool splits) {
     const size_t vector_size = MachineVectorSize();
-    if (vector_size == 0) return nullptr;
+    size_t taps = 0;
+    for (const RowOutput& output : outputs) taps += output.taps.size();
+    if (vector_size == 0 || taps * pool > kMostTaps) return nullptr;
     Writer writer(vector_size, pool, splits);
     std::vector<bool> written;
     for (size_t o = 0; o < outputs.size(); ++o) {

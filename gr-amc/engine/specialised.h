@@ -43,8 +43,8 @@ class SpecialisedRows {
 public:
     // For outputs whose taps and limits of 16 bits are known, "reached" being the range of each, of codes up to "largest",
     // and the instruction set in use. "splits": even codes and odd ones go to different rows. Outputs are left to MakeRows
-    // whose weights do not fit bytes or whose codes no PackedRounding gives; the others are marked. Null where all are, or
-    // code can be written for neither the instruction set nor the system.
+    // whose weights do not fit bytes or whose codes no PackedRounding gives; the others are marked. Null where all are, the
+    // layer is too large, or no code is written for the instruction set or run by the system.
     static std::unique_ptr<const SpecialisedRows> Of(std::vector<RowOutput>& outputs, const std::vector<SumRange>& reached,
                                                      int largest, size_t pool, bool splits);
 

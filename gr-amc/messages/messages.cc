@@ -27,9 +27,9 @@ using Time = std::optional<std::pair<uint64_t, double>>;
 
 pmt::pmt_t Key(const char* name) { return pmt::intern(name); }
 
-pmt::pmt_t Message(const pmt::pmt_t& label, double confidence, const float* probabilities, size_t classes,
-                   uint64_t offset, uint64_t length, double power, const Time& time,
-                   std::optional<double> frequency) {
+// "length" and "frequency" are PMT already, the same ones for all windows of a batch; the latter is null where unknown.
+pmt::pmt_t Message(const pmt::pmt_t& label, double confidence, const float* probabilities, size_t classes, uint64_t offset,
+                   const pmt::pmt_t& length, double power, const Time& time, const pmt::pmt_t& frequency) {
     static const pmt::pmt_t kLabel = Key("label"), kConfidence = Key("confidence"), kProbabilities = Key("probabilities"),
                             kOffset = Key("offset"), kLength = Key("length"), kPower = Key("power"), kTime = Key("time"),
                             kFrequency = Key("frequency");
@@ -40,10 +40,10 @@ pmt::pmt_t Message(const pmt::pmt_t& label, double confidence, const float* prob
     add(kConfidence, pmt::from_double(confidence));
     add(kProbabilities, pmt::init_f32vector(classes, probabilities));
     add(kOffset, pmt::from_uint64(offset));
-    add(kLength, pmt::from_uint64(length));
+    add(kLength, length);
     add(kPower, pmt::from_double(power));
     if (time) add(kTime, pmt::make_tuple(pmt::from_uint64(time->first), pmt::from_double(time->second)));
-    if (frequency) add(kFrequency, pmt::from_double(*frequency));
+    if (frequency) add(kFrequency, frequency);
     return message;
 }
 
@@ -68,9 +68,10 @@ void Publish(const std::shared_ptr<gr::basic_block>& block, const pmt::pmt_t& po
     // be woken for each.
     std::vector<pmt::pmt_t> messages;
     messages.reserve(count);
+    const pmt::pmt_t same_length = pmt::from_uint64(length), same_frequency = frequency ? pmt::from_double(*frequency) : nullptr;
     for (size_t n = 0; n < count; ++n) {
-        messages.push_back(Message(pmt::intern(labels[n]), confidence[n], row + n * classes, classes, offset[n], length,
-                                   power[n], times[n], frequency));
+        messages.push_back(Message(pmt::intern(labels[n]), confidence[n], row + n * classes, classes, offset[n], same_length,
+                                   power[n], times[n], same_frequency));
     }
     for (const auto& message : messages) block->message_port_pub(port, message);
 }

@@ -22,13 +22,16 @@ def model(tmp_path_factory):
 @given(
     levels=st.lists(st.sampled_from([0.0, 0.001, 0.5, 1.0, np.nan]), min_size=1, max_size=8),
     share=st.floats(0, 1),
+    room=st.sampled_from([None, 8, 9]),
 )
-def test_windows_divided_and_joined_again_are_the_same(model, levels, share):
+def test_windows_divided_and_joined_again_are_the_same(model, levels, share, room):
     samples = np.repeat(np.array(levels, np.complex64), 1024)
     (whole,) = Pipeline(model).cut(samples)
     head, rest = whole.divided(round(share * len(whole)))
     assert (len(head), len(rest)) == (round(share * len(whole)), len(whole) - len(head))
-    joined = Windows.joined([head, rest])
+    place = None if room is None else np.full((room, 1024), 7, np.complex64)
+    joined = Windows.joined([head, rest], place)
+    assert place is None or np.shares_memory(joined.frames, place)
     for name in ("starts", "frames"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
     said = [(result.sample_start, result.label) for result in Pipeline(model).classify(joined)]
