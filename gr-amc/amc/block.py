@@ -299,20 +299,21 @@ class _Sink(gr.basic_block):
             self._fail(error)
 
     def _publish(self, inference: Inference, results: Results) -> None:
+        stretch = inference.windows.stretch
+        is_every = self.publish_policy == "every"
+        chosen = results if is_every else results.chosen(self._changes(inference.keep, stretch, results.labels))
         # Whatever the policy is now, what was said last counts once it is "change".
-        changes = self._changes(inference, results)
-        if self.publish_policy == "change":
-            results = results.chosen(changes)
-        self.publisher.publish_labels(results)
+        self._last_said = (stretch, results.labels[-1]) if inference.keep[-1] else None
+        self.publisher.publish_labels(chosen)
 
-    def _changes(self, inference: Inference, results: Results) -> list[int]:
+    def _changes(self, keep: np.ndarray, stretch: int, labels: list[str]) -> list[int]:
         """Numbers of the results whose label is new, or new after a gap in the signal."""
-        changes, number = [], 0
-        for is_kept in inference.keep.tolist():
-            said = (inference.windows.stretch, results.labels[number]) if is_kept else None
-            if is_kept and said != self._last_said:
+        changes, number, last_said = [], 0, self._last_said
+        for is_kept in keep.tolist():
+            said = (stretch, labels[number]) if is_kept else None
+            if is_kept and said != last_said:
                 changes.append(number)
-            self._last_said = said
+            last_said = said
             number += is_kept
         return changes
 

@@ -69,8 +69,10 @@ void Publish(const std::shared_ptr<gr::basic_block>& block, const pmt::pmt_t& po
     std::vector<pmt::pmt_t> messages;
     messages.reserve(count);
     const pmt::pmt_t same_length = pmt::from_uint64(length), same_frequency = frequency ? pmt::from_double(*frequency) : nullptr;
+    pmt::pmt_t label;
     for (size_t n = 0; n < count; ++n) {
-        messages.push_back(Message(pmt::intern(labels[n]), confidence[n], row + n * classes, classes, offset[n], same_length,
+        if (n == 0 || labels[n] != labels[n - 1]) label = pmt::intern(labels[n]);
+        messages.push_back(Message(label, confidence[n], row + n * classes, classes, offset[n], same_length,
                                    power[n], times[n], same_frequency));
     }
     for (const auto& message : messages) block->message_port_pub(port, message);
