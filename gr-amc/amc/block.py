@@ -97,9 +97,9 @@ class _Queue:
     each batch takes the system as long as copying the samples does.
     """
 
-    def __init__(self, batch: int, window: int) -> None:
+    def __init__(self, batch: int) -> None:
         self._batch = batch
-        self._rooms = deque(np.empty((batch, window), np.complex64) for _ in range(BATCHES_AHEAD + 2))
+        self._rooms = deque([np.empty((0, 0), np.complex64)] * (BATCHES_AHEAD + 2))
         self._capacity = max(QUEUED_WINDOWS, batch)
         self._items: deque[Windows] = deque()
         self._count = 0
@@ -137,19 +137,25 @@ class _Queue:
                 self._changed.wait()
             if not self._items:
                 return None
-            parts, room = [], self._batch
-            while room and self._items and (not parts or self._items[0].stretch == parts[0].stretch):
+            parts, count = [], 0
+            while count < self._batch and self._items and (not parts or self._items[0].stretch == parts[0].stretch):
                 part = self._items.popleft()
-                if len(part) > room:
-                    part, rest = part.divided(room)
+                if len(part) > self._batch - count:
+                    part, rest = part.divided(self._batch - count)
                     self._items.appendleft(rest)
                 parts.append(part)
-                room -= len(part)
-            self._count -= self._batch - room
+                count += len(part)
+            self._count -= count
             if self._count <= self._capacity // 2:
                 self._changed.notify()
+        return Windows.joined(parts, self._room(count, parts[0].frames.shape[1]) if len(parts) > 1 else None)
+
+    def _room(self, count: int, window: int) -> np.ndarray:
+        """The room that was given longest ago, for so many windows at least."""
         self._rooms.rotate()
-        return Windows.joined(parts, self._rooms[0])
+        if len(self._rooms[0]) < count:
+            self._rooms[0] = np.empty((count, window), np.complex64)
+        return self._rooms[0]
 
     def empty(self) -> int:
         """Takes everything out and returns how many windows that was."""
@@ -195,7 +201,7 @@ class _Sink(gr.basic_block):
         self._last_status = -np.inf
         self._last_warning = -np.inf
         self._dropped_unsaid = 0
-        self._queue = _Queue(self.pipeline.batch, self.pipeline.model.window)
+        self._queue = _Queue(self.pipeline.batch)
         thread = threading.Thread(target=self._infer, name="amc inference", daemon=True)
         try:
             thread.start()

@@ -25,9 +25,8 @@ void Assembler::Prefix(VectorInstruction instruction, int reg, int other, Operan
     const unsigned r3 = ~r >> 3 & 1, r4 = ~r >> 4 & 1, b3 = ~b >> 3 & 1, b4 = last.memory ? 1 : ~b >> 4 & 1;
     const unsigned rest = static_cast<unsigned>(quarters) << 7 | (~v & 15) << 3 | 1 << 2 | instruction.prefix;
     if (wide_) {
-        for (const unsigned byte : {0x62u, r3 << 7 | b4 << 6 | b3 << 5 | r4 << 4 | instruction.map, rest, 2u << 5 | (~v >> 4 & 1) << 3}) {
-            Byte(byte);
-        }
+        const unsigned registers = r3 << 7 | b4 << 6 | b3 << 5 | r4 << 4 | instruction.map;
+        for (const unsigned byte : {0x62u, registers, rest, 2u << 5 | (~v >> 4 & 1) << 3}) Byte(byte);
     } else {
         for (const unsigned byte : {0xc4u, r3 << 7 | 1u << 6 | b3 << 5 | instruction.map, rest}) Byte(byte);
     }

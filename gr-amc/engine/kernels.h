@@ -71,8 +71,8 @@ struct MadeRows {
     size_t odd;
 };
 
-// Of outputs that are not specialised: the code of output o at t, t < length, is how many of its limits the sum of its products there exceeds; where the pool is
-// 2, the larger of two sums. No sum may overflow its type. Writes up to kRowOverrun codes behind each row, before the next
+// Of outputs that are not specialised: the code of output o at t, t < length, is how many of its limits the sum of its
+// products there exceeds; where the pool is 2, the larger of two sums. No sum may overflow its type. Writes up to kRowOverrun codes behind each row, before the next
 // one is written.
 void MakeRows(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, MadeRows made);
 constexpr size_t kRowOverrun = 128;

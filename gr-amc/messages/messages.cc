@@ -68,7 +68,8 @@ void Publish(const std::shared_ptr<gr::basic_block>& block, const pmt::pmt_t& po
     // be woken for each.
     std::vector<pmt::pmt_t> messages;
     messages.reserve(count);
-    const pmt::pmt_t same_length = pmt::from_uint64(length), same_frequency = frequency ? pmt::from_double(*frequency) : nullptr;
+    const pmt::pmt_t same_length = pmt::from_uint64(length);
+    const pmt::pmt_t same_frequency = frequency ? pmt::from_double(*frequency) : nullptr;
     pmt::pmt_t label;
     for (size_t n = 0; n < count; ++n) {
         if (n == 0 || labels[n] != labels[n - 1]) label = pmt::intern(labels[n]);
