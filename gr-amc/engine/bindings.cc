@@ -218,6 +218,7 @@ PYBIND11_MODULE(_engine, module) {
             },
             py::arg("frames"))
         .def("rounded", &amc::Network::Rounded, py::arg("number"))
+        .def("frames_in_stripes", &amc::Network::FramesInStripes)
         .def("specialised", &amc::Network::Specialised, py::arg("number"))
         .def("is_wide", &amc::Network::IsWide, py::arg("number"))
         .def("is_linear", &amc::Network::IsLinear, py::arg("number"))

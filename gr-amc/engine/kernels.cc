@@ -352,6 +352,62 @@ void SeparateRowsOf(const uint8_t* quads, size_t length, uint8_t* const rows[4])
 #endif
 }
 
+#if HWY_TARGET != HWY_SCALAR
+// Codes of each row side by side, 16 of them, for places "step" apart.
+template <size_t kFrames>
+HWY_INLINE void LaySixteen(const uint8_t* rows, size_t pitch, uint8_t* made, size_t step) {
+    const hn::Full128<uint8_t> d;
+    const hn::Full128<uint16_t> d16;
+    const hn::Full128<uint32_t> d32;
+    const hn::Full64<uint8_t> half;
+    hn::Vec<decltype(d)> pairs[2][kFrames / 2], fours[4][kFrames / 4];
+    for (size_t f = 0; f < kFrames / 2; ++f) {
+        const auto one = hn::LoadU(d, rows + 2 * f * pitch), other = hn::LoadU(d, rows + (2 * f + 1) * pitch);
+        pairs[0][f] = hn::InterleaveLower(d, one, other);
+        pairs[1][f] = hn::InterleaveUpper(d, one, other);
+    }
+    for (size_t part = 0; part < 2; ++part) {
+        for (size_t f = 0; f < kFrames / 4; ++f) {
+            const auto one = hn::BitCast(d16, pairs[part][2 * f]), other = hn::BitCast(d16, pairs[part][2 * f + 1]);
+            fours[2 * part][f] = hn::BitCast(d, hn::InterleaveLower(d16, one, other));
+            fours[2 * part + 1][f] = hn::BitCast(d, hn::InterleaveUpper(d16, one, other));
+        }
+    }
+    for (size_t part = 0; part < 4; ++part) {
+        if (kFrames == 4) {
+            alignas(16) uint8_t codes[16];
+            hn::Store(fours[part][0], d, codes);
+            for (size_t s = 0; s < 4; ++s, made += step) hwy::CopyBytes<4>(codes + 4 * s, made);
+            continue;
+        }
+        const auto one = hn::BitCast(d32, fours[part][0]), other = hn::BitCast(d32, fours[part][kFrames / 4 - 1]);
+        const auto store = [&](auto both) AMC_INLINE {
+            const auto codes = hn::BitCast(d, both);
+            hn::StoreU(hn::LowerHalf(half, codes), half, made);
+            hn::StoreU(hn::UpperHalf(half, codes), half, made + step);
+            made += 2 * step;
+        };
+        store(hn::InterleaveLower(d32, one, other));
+        store(hn::InterleaveUpper(d32, one, other));
+    }
+}
+#endif
+
+void LayInStripesOf(const uint8_t* rows, size_t pitch, size_t frames, size_t segments, size_t length, uint8_t* made,
+                    size_t step) {
+    for (size_t segment = 0; segment < segments; ++segment, rows += length, made += frames) {
+        size_t s = 0;
+#if HWY_TARGET != HWY_SCALAR
+        for (; s + 16 <= length; s += 16) {
+            (frames == 8 ? &LaySixteen<8> : &LaySixteen<4>)(rows + s, pitch, made + s * step, step);
+        }
+#endif
+        for (; s < length; ++s) {
+            for (size_t f = 0; f < frames; ++f) made[s * step + f] = rows[f * pitch + s];
+        }
+    }
+}
+
 void SplitRowOf(const uint8_t* codes, size_t length, uint8_t* even, uint8_t* odd) {
     const hn::ScalableTag<uint8_t> d;
     for (size_t t = 0; t < length; t += hn::Lanes(d)) {
@@ -401,6 +457,16 @@ int32_t SumOfCodesHere(const uint8_t* codes, size_t length) {
 #endif
     for (; t < length; ++t) total += codes[t];
     return total;
+}
+
+void SumStripesOf(const uint8_t* codes, size_t count, size_t step, size_t length, uint16_t* sums) {
+    const hn::ScalableTag<uint16_t> d;
+    const hn::Rebind<uint8_t, decltype(d)> d8;
+    for (size_t t = 0; t < length; t += hn::Lanes(d)) {
+        auto sum = hn::Zero(d);
+        for (size_t n = 0; n < count; ++n) sum = hn::Add(sum, hn::PromoteTo(d, hn::LoadU(d8, codes + n * step + t)));
+        hn::StoreU(sum, d, sums + t);
+    }
 }
 
 template <size_t kPool>
@@ -610,11 +676,13 @@ namespace amc {
 
 HWY_EXPORT(SumRowOf);
 HWY_EXPORT(SumOfCodesHere);
+HWY_EXPORT(SumStripesOf);
 HWY_EXPORT(RowsOf);
 HWY_EXPORT(MachineVectorSizeHere);
 HWY_EXPORT(QuadKernelHere);
 HWY_EXPORT(InterleaveRowsOf);
 HWY_EXPORT(SeparateRowsOf);
+HWY_EXPORT(LayInStripesOf);
 HWY_EXPORT(SplitRowOf);
 HWY_EXPORT(SplitQuadsOf);
 HWY_EXPORT(QuantiseRowOf);
@@ -628,6 +696,10 @@ void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, i
 }
 
 int32_t SumOfCodes(const uint8_t* codes, size_t length) { return HWY_DYNAMIC_DISPATCH(SumOfCodesHere)(codes, length); }
+
+void SumStripes(const uint8_t* codes, size_t count, size_t step, size_t length, uint16_t* sums) {
+    HWY_DYNAMIC_DISPATCH(SumStripesOf)(codes, count, step, length, sums);
+}
 
 void MakeRows(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, MadeRows made) {
     HWY_DYNAMIC_DISPATCH(RowsOf)(codes, outputs, length, pool, made);
@@ -658,6 +730,10 @@ void InterleaveRows(const uint8_t* const rows[4], size_t length, uint8_t* quads)
 
 void SeparateRows(const uint8_t* quads, size_t length, uint8_t* const rows[4]) {
     HWY_DYNAMIC_DISPATCH(SeparateRowsOf)(quads, length, rows);
+}
+
+void LayInStripes(const uint8_t* rows, size_t pitch, size_t frames, size_t segments, size_t length, uint8_t* made, size_t step) {
+    HWY_DYNAMIC_DISPATCH(LayInStripesOf)(rows, pitch, frames, segments, length, made, step);
 }
 
 void SplitRow(const uint8_t* codes, size_t length, uint8_t* even, uint8_t* odd) {

@@ -63,6 +63,10 @@ void SumRow(const uint8_t* codes, const std::vector<Tap>& taps, size_t length, i
 // The sum of codes[t], t < length, which must not leave 31 bits. Reads nothing behind.
 int32_t SumOfCodes(const uint8_t* codes, size_t length);
 
+// sums[t] = sum of codes[n * step + t] for n < count, t < length: count is 257 at most, and length that of a whole number of
+// vectors.
+void SumStripes(const uint8_t* codes, size_t count, size_t step, size_t length, uint16_t* sums);
+
 // Where codes of outputs are written, each output "step" behind the one before: in order; or where "odd" is not zero, the
 // even ones and, so far behind these, the odd ones.
 struct MadeRows {
@@ -73,7 +77,7 @@ struct MadeRows {
 
 // Of outputs that are not specialised: the code of output o at t, t < length, is how many of its limits the sum of its
 // products there exceeds; where the pool is 2, the larger of two sums. No sum may overflow its type. Writes up to kRowOverrun codes behind each row, before the next
-// one is written.
+// one is written; none where the length is that of whole vectors.
 void MakeRows(const uint8_t* codes, const std::vector<RowOutput>& outputs, size_t length, size_t pool, MadeRows made);
 constexpr size_t kRowOverrun = 128;
 
@@ -93,6 +97,9 @@ QuadKernel QuadKernelInUse();
 // quads[4 * t + r] = rows[r][t], t < length, and the other way round. Both read and write up to kRowOverrun places behind.
 void InterleaveRows(const uint8_t* const rows[4], size_t length, uint8_t* quads);
 void SeparateRows(const uint8_t* quads, size_t length, uint8_t* const rows[4]);
+
+// made[s * step + segment * frames + f] = rows[f * pitch + segment * length + s], s < length, of 4 frames or 8.
+void LayInStripes(const uint8_t* rows, size_t pitch, size_t frames, size_t segments, size_t length, uint8_t* made, size_t step);
 
 // even[t] = codes[2 * t], odd[t] = codes[2 * t + 1], t < length. Reads and writes up to kRowOverrun places behind.
 void SplitRow(const uint8_t* codes, size_t length, uint8_t* even, uint8_t* odd);

@@ -38,17 +38,6 @@ void CheckTensor(const Tensor& tensor) {
     Require(tensor.zero >= 0 && tensor.zero <= tensor.largest, "the code of zero is none of the codes");
 }
 
-// Between these lies any sum of some of the products, so that no order of adding exceeds them.
-struct Reach {
-    int64_t least = 0;
-    int64_t most = 0;
-
-    Reach(const int16_t* weights, size_t count, int largest) {
-        for (size_t i = 0; i < count; ++i) (weights[i] > 0 ? most : least) += weights[i] * largest;
-    }
-    int64_t Magnitude() const { return std::max(most, -least); }
-};
-
 // A sum reaches a threshold where it exceeds the integer below it. Sums never get to the ends of their type.
 template <typename T>
 std::vector<T> Limits(const int32_t* thresholds, size_t count) {
@@ -95,6 +84,7 @@ size_t UnpooledPitch(size_t pool) { return RoundUp(TileOf(pool) + kRowOverrun, k
 // Working memory of one thread.
 struct Network::Scratch {
     explicit Scratch(const Network& network) : tensors(network.empty_) {
+        if (network.stripes_) stripes = network.stripes_->MakeRoom();
         size_t longest = 0, features = 1, most_phases = 0, most_unpooled = 0;
         for (size_t n = 0; n < network.pitches_.size(); ++n) longest = std::max(longest, network.Slots(n) * network.pitches_[n]);
         for (auto& row : four) row.resize(longest + kSlack);
@@ -117,6 +107,7 @@ struct Network::Scratch {
     }
 
     std::vector<CodeRoom> tensors;  // as rows_ says
+    Stripes::Room stripes;
     std::vector<int32_t> sums;
     CodeRoom unpooled;   // rows of a tile before a pool
     CodeRoom four[4];    // rows on their way from one form to another
@@ -299,18 +290,6 @@ void Network::Finish(const Logits& logits) {
     classes_ = classes;
 }
 
-// How far convolutions reach beyond either end of each tensor before the linear layers.
-std::vector<Network::Margins> Network::FindMargins() const {
-    std::vector<Margins> margins(linear_from_ + 1);
-    for (const Layer& layer : layers_) {
-        if (!layer.IsConvolution()) continue;
-        Margins& margin = margins[layer.given.source];
-        margin.before = std::max(margin.before, layer.given.padding_left);
-        margin.behind = std::max(margin.behind, layer.given.padding_right);
-    }
-    return margins;
-}
-
 // Pitches with which a convolution or sum of tensors from "first" on is one of whole rows, frames, gaps and all: those of
 // what it makes then lie as far apart as those that it reads, or where it leaves out codes, in proportion. Whether there
 // are any that are worth it.
@@ -387,7 +366,7 @@ size_t Network::HomePhases(size_t tensor) const {
 
 // Says how all tensors lie in memory, and where the layers' taps find them.
 void Network::LayOut() {
-    margins_ = FindMargins();
+    margins_ = FindMargins(layers_, linear_from_);
     pitches_.assign(linear_from_ + 1, 0);
     for (side_by_side_from_ = 0; !FindPitches(side_by_side_from_); ++side_by_side_from_) {
     }
@@ -411,6 +390,9 @@ void Network::LayOut() {
         }
         if (layer.row_sums.empty()) AddTaps(layer);
         if (layer.IsConvolution() && !layer.quad_kernel && !layer.wide) AddCode(layer, rows_[number]);
+    }
+    stripes_ = Stripes::Of(tensors_, layers_, linear_from_);
+    for (Layer& layer : layers_) {
         layer.given.weights.clear();
         layer.given.thresholds.clear();
     }
@@ -429,54 +411,41 @@ void Network::AddTaps(Layer& layer) const {
         const size_t begin = rows.Begin(channel, static_cast<size_t>(phase)) - rows.margin * together;
         return static_cast<int64_t>(begin) + (at - phase) / step * static_cast<int64_t>(together);
     };
+    const auto checked = [&](size_t channel, size_t k) {
+        const int64_t place = offset(channel, k);
+        Require(place <= std::numeric_limits<int32_t>::max(), "the layer is larger than the engine takes");
+        return static_cast<int32_t>(place);
+    };
     for (size_t o = 0; o < given.outputs; ++o) {
+        if (!layer.quad_kernel) {
+            layer.rows[o].taps = TapsOf(given, inputs, o, checked);
+            if (!layer.wide) layer.rows[o].pairs = InPairs(layer.rows[o].taps);
+            continue;
+        }
         const size_t first = o / (given.outputs / given.groups) * inputs;
         const int16_t* weights = &given.weights[o * inputs * given.kernel];
-        for (size_t i = 0; i < inputs; i += together) {
+        for (size_t i = 0; i < inputs; i += 4) {
             for (size_t k = 0; k < given.kernel; ++k) {
-                const int64_t one = offset(first + i, k), next = offset(first + i, k + given.stride);
-                Require(std::max(one, next) <= std::numeric_limits<int32_t>::max(), "the layer is larger than the engine takes");
-                const auto place = static_cast<int32_t>(one), next_place = static_cast<int32_t>(next);
-                if (layer.quad_kernel) {
-                    QuadTap tap{{place, next_place}, {}};
-                    for (size_t c = 0; c < std::min<size_t>(4, inputs - i); ++c) {
-                        tap.weights[c] = static_cast<int8_t>(weights[(i + c) * given.kernel + k]);
-                    }
-                    const bool any = std::any_of(tap.weights, tap.weights + 4, [](int8_t weight) { return weight != 0; });
-                    if (any) layer.quads[o].taps.push_back(tap);
-                } else if (const int16_t weight = weights[i * given.kernel + k]) {
-                    layer.rows[o].taps.push_back({{place, next_place}, weight});
+                QuadTap tap{{checked(first + i, k), checked(first + i, k + given.stride)}, {}};
+                for (size_t c = 0; c < std::min<size_t>(4, inputs - i); ++c) {
+                    tap.weights[c] = static_cast<int8_t>(weights[(i + c) * given.kernel + k]);
                 }
+                const bool any = std::any_of(tap.weights, tap.weights + 4, [](int8_t weight) { return weight != 0; });
+                if (any) layer.quads[o].taps.push_back(tap);
             }
         }
-        if (!layer.quad_kernel && !layer.wide) layer.rows[o].pairs = InPairs(layer.rows[o].taps);
     }
 }
 
 // Of a convolution with sums of 16 bits, for the rows of what it makes.
 void Network::AddCode(Layer& layer, const Rows& home) const {
-    const Convolution& given = layer.given;
-    const Tensor& input = tensors_[given.source];
-    const size_t each = input.channels / given.groups * given.kernel;
-    std::vector<SumRange> reached;
-    for (size_t o = 0; o < given.outputs; ++o) {
-        const Reach reach(&given.weights[o * each], each, input.largest);
-        reached.push_back({static_cast<int>(reach.least), static_cast<int>(reach.most)});
-    }
-    const bool splits = given.pool <= 2 && home.phases == 2;
-    layer.specialised = SpecialisedRows::Of(layer.rows, reached, input.largest, layer.PoolsSums() ? 2 : 1, splits);
+    const Tensor& input = tensors_[layer.given.source];
+    const bool splits = layer.given.pool <= 2 && home.phases == 2;
+    layer.specialised =
+        SpecialisedRows::Of(layer.rows, layer.Reached(input), input.largest, {layer.PoolsSums() ? size_t{2} : 1, splits});
 }
 
 namespace {
-
-// How many of the limits a sum exceeds, behind which stands one that no sum does.
-int32_t CodeOf(int32_t sum, const std::optional<WideRounding>& rounding, const std::vector<int32_t>& limits) {
-    if (!rounding) return static_cast<int32_t>(std::lower_bound(limits.begin(), limits.end(), sum) - limits.begin());
-    const auto clipped = static_cast<uint32_t>(std::clamp(sum, rounding->low, rounding->high));
-    const uint32_t line = clipped * static_cast<uint32_t>(rounding->factor) + static_cast<uint32_t>(rounding->offset);
-    const int32_t code = static_cast<int32_t>(line) >> rounding->shift;
-    return rounding->exact ? code : code + (sum > limits[static_cast<size_t>(code)]);
-}
 
 // phases[step * p + t] = codes[count * t + p], for each of "count" phases. "halves" is room for the row twice, the second
 // half of which is left for what calls it of half a row.
@@ -522,21 +491,24 @@ size_t Network::Rounded(size_t number) const {
     return static_cast<size_t>(rounded(layer.rows) + rounded(layer.quads) + rounded(layer.row_sums));
 }
 
+// One frame, each channel to the codes that row(channel) says.
+template <class Row>
+void Network::Quantise(const Frames& frame, const Row& row) const {
+    const size_t length = tensors_[0].length;
+    if (frame.divisors) {
+        QuantisePairs(frame.values, length, *frame.divisors, scale_, low_, high_, row(0), row(1));
+        return;
+    }
+    for (size_t channel = 0; channel < tensors_[0].channels; ++channel) {
+        QuantiseRow(frame.values + channel * length, length, scale_, low_, high_, row(channel));
+    }
+}
+
 void Network::QuantiseInput(const Frames& frames, size_t slot, size_t count, Scratch& scratch) const {
     const Rows& home = rows_[0];
-    const size_t length = tensors_[0].length;
     for (size_t n = 0; n < count; ++n) {
-        const Frames frame = frames.Behind(n);
-        const auto row = [&](size_t channel) {
-            return scratch.tensors[0].data() + home.Begin(channel) + FirstPlace(home, slot + n);
-        };
-        if (frame.divisors) {
-            QuantisePairs(frame.values, length, *frame.divisors, scale_, low_, high_, row(0), row(1));
-            continue;
-        }
-        for (size_t channel = 0; channel < tensors_[0].channels; ++channel) {
-            QuantiseRow(frame.values + channel * length, length, scale_, low_, high_, row(channel));
-        }
+        uint8_t* frame = scratch.tensors[0].data() + FirstPlace(home, slot + n);
+        Quantise(frames.Behind(n), [&](size_t channel) { return frame + home.Begin(channel); });
     }
 }
 
@@ -548,11 +520,6 @@ void Network::PoolCodes(const Layer& layer, const Rows& home, size_t place, size
         uint8_t* row = scratch.tensors[home.tensor].data() + home.Begin(o) + place;
         for (size_t t = 0; t + pool <= made; t += pool) *row++ = *std::max_element(codes + t, codes + t + pool);
     }
-}
-
-void Network::Layer::MakeRows(const uint8_t* codes, size_t length, const MadeRows& made) const {
-    if (specialised) specialised->Make(codes, length, made);
-    if (!specialised || !specialised->IsComplete()) amc::MakeRows(codes, rows, length, PoolsSums() ? 2 : 1, made);
 }
 
 // The frames of a convolution as if they were one, what lies between them too.
@@ -600,8 +567,7 @@ void Network::SumRows(const Layer& layer, const Rows& home, size_t slot, size_t 
         const uint8_t* codes = scratch.tensors[layer.sources[0]].data() + rows.Begin(channel);
         uint8_t* made = scratch.tensors[home.tensor].data() + home.Begin(channel);
         for (size_t n = slot; n < slot + count; ++n) {
-            const int32_t sum = SumOfCodes(codes + FirstPlace(rows, n), tensors_[rows.tensor].length) * output.weight;
-            made[FirstPlace(home, n)] = static_cast<uint8_t>(CodeOf(sum, output.rounding, output.limits));
+            made[FirstPlace(home, n)] = output.CodeOf(SumOfCodes(codes + FirstPlace(rows, n), tensors_[rows.tensor].length));
         }
     }
 }
@@ -725,14 +691,35 @@ void Network::RunLogits(size_t count, float* logits, Scratch& scratch) const {
     }
 }
 
-void Network::RunBlock(const Frames& frames, size_t count, float* logits, Scratch& scratch) const {
-    for (size_t begin = 0; begin < count; begin += kSideBySide) {
-        const size_t each = std::min(kSideBySide, count - begin);
-        ForTensors(each, linear_from_, [&](size_t frame, size_t number, size_t slot, size_t some) {
-            MakeTensor(frames.Behind(begin + frame), number, slot, some, scratch);
-        });
-        FillColumns(linear_from_, each, begin, scratch);
+// The columns of tensor "last" of up to kBlock frames. Whatever makes a tensor goes through timed(its number, work).
+template <class Timed>
+void Network::FillBlock(const Frames& frames, size_t count, size_t last, Scratch& scratch, const Timed& timed) const {
+    for (size_t begin = 0; begin < count;) {
+        const Frames rest = frames.Behind(begin);
+        size_t each = FramesInStripes();
+        if (each > 0 && each <= count - begin) {
+            timed(0, [&] {
+                for (size_t n = 0; n < each; ++n) {
+                    Quantise(rest.Behind(n), [&](size_t channel) { return stripes_->InputRow(n, channel, scratch.stripes); });
+                }
+            });
+            for (size_t number = 0; number <= last; ++number) {
+                timed(number, [&] { stripes_->MakeTensor(number, scratch.stripes); });
+            }
+            timed(last, [&] { stripes_->FillColumns(last, scratch.stripes, kBlock, scratch.columns.data() + begin); });
+        } else {
+            each = std::min(Slots(last), count - begin);
+            ForTensors(each, last, [&](size_t frame, size_t number, size_t slot, size_t some) {
+                timed(number, [&] { MakeTensor(rest.Behind(frame), number, slot, some, scratch); });
+            });
+            timed(last, [&] { FillColumns(last, each, begin, scratch); });
+        }
+        begin += each;
     }
+}
+
+void Network::RunBlock(const Frames& frames, size_t count, float* logits, Scratch& scratch) const {
+    FillBlock(frames, count, linear_from_, scratch, [](size_t, const auto& work) { work(); });
     for (size_t number = linear_from_ + 1; number <= layers_.size(); ++number) RunLinear(number, scratch);
     RunLogits(count, logits, scratch);
 }
@@ -776,14 +763,11 @@ void Network::Codes(const Frames& frames, size_t count, size_t number, uint8_t* 
     Require(classes_ > 0, "the network is not finished");
     const Tensor& tensor = tensors_.at(number);
     const size_t made = tensor.channels * tensor.length;
-    const size_t last = std::min(number, linear_from_), together = Slots(last);
+    const size_t last = std::min(number, linear_from_);
     Scratch scratch(*this);
-    for (size_t begin = 0; begin < count; begin += together) {
-        const size_t each = std::min(together, count - begin);
-        ForTensors(each, last, [&](size_t frame, size_t tensor_number, size_t slot, size_t some) {
-            MakeTensor(frames.Behind(begin + frame), tensor_number, slot, some, scratch);
-        });
-        FillColumns(last, each, 0, scratch);
+    for (size_t begin = 0; begin < count; begin += kBlock) {
+        const size_t each = std::min(kBlock, count - begin);
+        FillBlock(frames.Behind(begin), each, last, scratch, [](size_t, const auto& work) { work(); });
         for (size_t linear = linear_from_ + 1; linear <= number; ++linear) RunLinear(linear, scratch);
         for (size_t n = 0; n < each; ++n) {
             for (size_t f = 0; f < made; ++f) codes[(begin + n) * made + f] = scratch.columns[f * kBlock + n];
@@ -803,13 +787,7 @@ std::vector<double> Network::Profile(const Frames& frames, size_t count) const {
     };
     for (size_t begin = 0; begin < count; begin += kBlock) {
         const size_t each = std::min(kBlock, count - begin);
-        for (size_t column = 0; column < each; column += kSideBySide) {
-            const size_t together = std::min(kSideBySide, each - column);
-            ForTensors(together, linear_from_, [&](size_t frame, size_t number, size_t slot, size_t some) {
-                timed(number, [&] { MakeTensor(frames.Behind(begin + column + frame), number, slot, some, scratch); });
-            });
-            timed(linear_from_, [&] { FillColumns(linear_from_, together, column, scratch); });
-        }
+        FillBlock(frames.Behind(begin), each, linear_from_, scratch, timed);
         for (size_t number = linear_from_ + 1; number <= layers_.size(); ++number) {
             timed(number, [&] { RunLinear(number, scratch); });
         }

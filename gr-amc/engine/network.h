@@ -8,24 +8,14 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <vector>
 
-#include "addition.h"
 #include "code_room.h"
-#include "kernels.h"
-#include "specialised.h"
+#include "layers.h"
+#include "stripes.h"
 #include "thread_pool.h"
 
 namespace amc {
-
-// Unsigned codes 0..largest (at most 255) of one frame; zero is the code of the value 0.
-struct Tensor {
-    size_t channels;
-    size_t length;
-    int largest;
-    int zero;
-};
 
 // Frames of a batch, each "stride" values behind the one before. A frame is a row of values for each channel; or, where
 // there is a divisor for each frame, the values of its two channels in turn, which the divisor divides.
@@ -38,41 +28,6 @@ struct Frames {
     Frames Behind(size_t count) const {
         return {values + static_cast<ptrdiff_t>(count) * stride, stride, divisors ? divisors + count : nullptr};
     }
-};
-
-// What a convolution is given; a linear layer is one with a kernel as long as its input, unless it adds whole rows.
-struct Convolution {
-    size_t source;                 // number of the tensor that it reads
-    std::vector<int16_t> weights;  // outputs x (inputs / groups) x kernel
-    size_t outputs;
-    size_t kernel;
-    size_t stride;
-    size_t padding_left;
-    size_t padding_right;
-    size_t groups;
-    size_t pool;                      // the largest of so many sums stays
-    std::vector<int32_t> thresholds;  // outputs x largest, rising for each output
-    int largest;                      // of the output's codes
-    int zero;
-};
-
-// Of each two codes of tensors "first" and "second" the sum (code << first_shift) + (code << second_shift), and how many
-// thresholds that has reached.
-struct Sum {
-    size_t first;
-    size_t second;
-    int first_shift;
-    int second_shift;
-    std::vector<int32_t> thresholds;  // rising, one for each code but the lowest
-    int zero;
-};
-
-// float(scale * (sum + shift)) + offset for each class; weights are classes x features.
-struct Logits {
-    std::vector<int16_t> weights;
-    std::vector<int32_t> shift;
-    std::vector<float> scale;
-    std::vector<float> offset;
 };
 
 // Layers, each of which makes a tensor of tensors that were made before; those that are linear stand at the end, in a
@@ -112,6 +67,8 @@ class Network {
     bool IsLinear(size_t number) const { return layers_.at(number - 1).linear; }
     // For how many outputs of a layer there is code of their own.
     size_t Specialised(size_t number) const;
+    // How many frames go through the layers before the linear ones in stripes, at once; none where they do not fit these.
+    size_t FramesInStripes() const { return stripes_ ? stripes_->FramesAtOnce() : 0; }
     // How many outputs of a layer are rounded in fixed point; the others count thresholds, or sums look them up.
     size_t Rounded(size_t number) const;
 
@@ -136,46 +93,9 @@ class Network {
         }
     };
 
-    // Places beside a frame that kernels reach into.
-    struct Margins {
-        size_t before = 0;
-        size_t behind = 0;
-    };
-
-    // An output that is a multiple of the sum of one channel's codes.
-    struct SumOfRow {
-        int32_t weight;
-        std::vector<int32_t> limits;
-        std::optional<WideRounding> rounding;  // where one does what counting those does
-    };
-
-    struct Layer {
-        Convolution given{};  // of a sum nothing but the source
-        std::vector<RowOutput> rows;
-        std::unique_ptr<const SpecialisedRows> specialised;  // of these, where some are
-        QuadKernel quad_kernel = nullptr;  // in place of these
-        std::vector<QuadOutput> quads;
-        std::optional<Addition> addition;  // or in place of these
-        size_t second = 0;                 // the other tensor of a sum
-        std::vector<SumOfRow> row_sums;    // or in place of these
-        std::vector<size_t> sources;       // in rows_, once the network is finished; of a linear layer none
-        bool makes_quads = false;
-        bool wide = false;
-        bool linear = false;
-        size_t sums = 0;  // of a row, of which each is a code, or two are where the kernels pool
-
-        bool IsConvolution() const { return !addition && row_sums.empty() && !linear; }
-        // The kernels pool by two, of sums that lie in rows of their own. Of longer pools the largest code is taken.
-        bool PoolsSums() const { return given.pool == 2; }
-        // Codes of the source from one of those that the kernels make to the next.
-        size_t Step() const { return given.stride * (PoolsSums() ? 2 : 1); }
-        void MakeRows(const uint8_t* codes, size_t length, const MadeRows& made) const;
-    };
-
     struct Scratch;
 
     void AddSumOfRows(const Convolution& layer, const Tensor& output, bool wide);
-    std::vector<Margins> FindMargins() const;
     bool FindPitches(size_t first);
     size_t Place(size_t tensor, size_t channels, size_t phases);
     size_t HomePhases(size_t tensor) const;
@@ -186,7 +106,11 @@ class Network {
     void RunBlock(const Frames& frames, size_t count, float* logits, Scratch& scratch) const;
     template <class Make>
     void ForTensors(size_t count, size_t last, const Make& make) const;
+    template <class Timed>
+    void FillBlock(const Frames& frames, size_t count, size_t last, Scratch& scratch, const Timed& timed) const;
     void MakeTensor(const Frames& frames, size_t number, size_t slot, size_t count, Scratch& scratch) const;
+    template <class Row>
+    void Quantise(const Frames& frame, const Row& row) const;
     void QuantiseInput(const Frames& frames, size_t slot, size_t count, Scratch& scratch) const;
     void PoolCodes(const Layer& layer, const Rows& home, size_t place, size_t made, Scratch& scratch) const;
     void Convolve(const Layer& layer, const Rows& home, size_t slot, size_t count, Scratch& scratch) const;
@@ -213,6 +137,7 @@ class Network {
     std::vector<size_t> pitches_;           // of the same: codes from one frame to the next
     std::vector<Rows> rows_;                // first of each of these tensors as it is made, then for other readers
     std::vector<std::vector<size_t>> cleared_;  // of each: where in a row the codes beside its first frame lie
+    std::unique_ptr<const Stripes> stripes_;  // where frames go through these layers so
     std::vector<CodeRoom> empty_;           // and these with nothing but zero in them
     size_t classes_ = 0;
     std::vector<std::vector<Tap>> logit_taps_;

@@ -44,6 +44,8 @@ namespace {
 constexpr int kLargestByte = 255;
 // Of a layer with more the code, some 25 bytes for each, would not stay in the second cache.
 constexpr size_t kMostTaps = size_t{1} << 17;
+// Of 32 KiB that a first cache of instructions has.
+constexpr size_t kPartSize = size_t{20} << 10;
 
 // Taps with the same weight, or its negative: their codes are added in bytes, or subtracted, before they are multiplied. To
 // stay a byte without a sign the sum begins at "start".
@@ -124,13 +126,33 @@ constexpr Register kCodes = Register::kFirst, kMade = Register::kSecond, kPlaces
                    kOddEven = Register::kScratch2, kEnd = Register::kScratch3;
 using Function = void (*)(const uint8_t* codes, uint8_t* made, size_t places, size_t step, size_t odd);
 
-// Writes a function that makes row after row.
+// Half way between the first offset and the last one, in whole vectors.
+int32_t MiddleOf(const std::vector<RowOutput>& outputs, size_t pool, int32_t vector_size) {
+    int32_t least = std::numeric_limits<int32_t>::max(), most = std::numeric_limits<int32_t>::min();
+    for (const RowOutput& output : outputs) {
+        for (const Tap& tap : output.taps) {
+            least = std::min(least, tap.offsets[0]);
+            most = std::max(most, tap.offsets[pool - 1]);
+        }
+    }
+    return least > most ? 0 : (least + (most - least) / 2) / vector_size * vector_size;
+}
+
+// Writes functions that make row after row.
 class Writer {
 public:
-    Writer(size_t vector_size, size_t pool, bool splits)
-        : assembler_(vector_size), vector_size_(vector_size), pool_(pool), splits_(splits) {
+    // Taps begin "middle" bytes behind the codes, or before, so that as many offsets as can be are short ones.
+    Writer(size_t vector_size, const RowWalk& walk, int32_t middle)
+        : assembler_(vector_size), vector_size_(vector_size), walk_(walk), middle_(middle) {}
+
+    size_t Place() const { return assembler_.Place(); }
+
+    void Begin() {
         assembler_.Enter();
+        assembler_.Add(kCodes, middle_);
     }
+
+    void End() { assembler_.Leave(); }
 
     void Row(const std::vector<Group>& groups, const PackedRounding& rounding) {
         int start = rounding.start;
@@ -145,7 +167,7 @@ public:
         const size_t loop = assembler_.Place();
         for (size_t i = 0; i < groups.size(); i += 2) {
             const Group* second = i + 1 < groups.size() ? &groups[i + 1] : nullptr;
-            for (size_t place = 0; place < pool_; ++place) {
+            for (size_t place = 0; place < walk_.pool; ++place) {
                 AddProducts(groups[i], second, place, rounding.shift, i == 0 ? std::optional<int>(start) : std::nullopt);
             }
         }
@@ -153,25 +175,22 @@ public:
             const int same = Constant(Twice(start));
             if (groups.empty()) {
                 assembler_.Vector(kMaximumWords, sum, same, same);
-            } else if (pool_ == 2) {
+            } else if (walk_.pool == 2) {
                 assembler_.Vector(kMaximumWords, sum, sum, kPerPlace + sum);
             }
         }
         StoreCodes(rounding);
-        const auto step = static_cast<int32_t>(vector_size_), made = splits_ ? step / 2 : step;
-        assembler_.Add(kFrom, step);
+        const auto made = static_cast<int32_t>(vector_size_ * walk_.made / (walk_.splits ? 2 : 1));
+        assembler_.Add(kFrom, static_cast<int32_t>(vector_size_ * walk_.read));
         assembler_.Add(kEven, made);
-        if (splits_) assembler_.Add(kOddEven, made);
+        if (walk_.splits) assembler_.Add(kOddEven, made);
         assembler_.JumpIfBelow(kEven, kEnd, loop);
         SkipRow();
     }
 
     void SkipRow() { assembler_.Add(kMade, kStep); }
 
-    std::vector<uint8_t> Finish() {
-        assembler_.Leave();
-        return assembler_.Finish();
-    }
+    std::vector<uint8_t> Finish() { return assembler_.Finish(); }
 
 private:
     static uint32_t Weights(const Group& first, const Group* second, int shift) {
@@ -181,7 +200,7 @@ private:
 
     uint32_t Mask(const PackedRounding& rounding) const {
         const int largest = kLargestByte >> rounding.fraction;
-        return splits_ ? Twice(largest) : FourTimes(largest);
+        return walk_.splits ? Twice(largest) : FourTimes(largest);
     }
 
     // Of a row, into registers as long as there are any.
@@ -213,11 +232,11 @@ private:
         bool first = true;
         for (const Tap& tap : group.subtracted) {
             const int before = first ? Constant(FourTimes(group.start)) : sum;
-            assembler_.VectorMemory(kSubtractBytes, sum, before, kFrom, tap.offsets[place]);
+            assembler_.VectorMemory(kSubtractBytes, sum, before, kFrom, tap.offsets[place] - middle_);
             first = false;
         }
         for (const Tap& tap : group.added) {
-            assembler_.VectorMemory(first ? kLoad : kAddBytes, sum, first ? 0 : sum, kFrom, tap.offsets[place]);
+            assembler_.VectorMemory(first ? kLoad : kAddBytes, sum, first ? 0 : sum, kFrom, tap.offsets[place] - middle_);
             first = false;
         }
     }
@@ -240,10 +259,10 @@ private:
     void StoreCodes(const PackedRounding& rounding) {
         for (const int sum : {kLow, kHigh}) assembler_.Vector(kMultiplyHighWords, sum, sum, Constant(Twice(rounding.factor)));
         assembler_.Vector(kPackUnsigned, kLow, kLow, kHigh);
-        if (splits_) assembler_.ShiftRightWords(kHigh, kLow, 8 + rounding.fraction);
+        if (walk_.splits) assembler_.ShiftRightWords(kHigh, kLow, 8 + rounding.fraction);
         assembler_.ShiftRightWords(kLow, kLow, rounding.fraction);
         assembler_.Vector(kAnd, kLow, kLow, Constant(Mask(rounding)));
-        if (splits_) {
+        if (walk_.splits) {
             assembler_.StoreLowerBytes(kLow, kHigh, kEven, kOddEven);
         } else {
             assembler_.VectorMemory(kStore, kLow, 0, kEven, 0);
@@ -252,22 +271,28 @@ private:
 
     Assembler assembler_;
     size_t vector_size_;
-    size_t pool_;
-    bool splits_;
+    RowWalk walk_;
+    int32_t middle_;
     std::map<uint32_t, int> registers_;  // of numbers of this row
 };
 
 }  // namespace
 
 std::unique_ptr<const SpecialisedRows> SpecialisedRows::Of(std::vector<RowOutput>& outputs, const std::vector<SumRange>& reached,
-                                                           int largest, size_t pool, bool splits) {
+                                                           int largest, const RowWalk& walk) {
     const size_t vector_size = MachineVectorSize();
     size_t taps = 0;
     for (const RowOutput& output : outputs) taps += output.taps.size();
-    if (vector_size == 0 || taps * pool > kMostTaps) return nullptr;
-    Writer writer(vector_size, pool, splits);
+    if (vector_size == 0 || taps * walk.pool > kMostTaps) return nullptr;
+    Writer writer(vector_size, walk, MiddleOf(outputs, walk.pool, static_cast<int32_t>(vector_size)));
     std::vector<bool> written;
+    std::vector<Part> parts;
     for (size_t o = 0; o < outputs.size(); ++o) {
+        if (parts.empty() || writer.Place() - parts.back().place > kPartSize) {
+            if (!parts.empty()) writer.End();
+            parts.push_back({writer.Place(), o});
+            writer.Begin();
+        }
         const auto groups = FittingGroups(outputs[o].taps, largest);
         const int room = groups ? RoomOf(*groups, largest) : 0;
         const auto rounding = FindPackedRounding(outputs[o].limits16, reached[o].least, reached[o].most, room);
@@ -280,16 +305,18 @@ std::unique_ptr<const SpecialisedRows> SpecialisedRows::Of(std::vector<RowOutput
     }
     const auto count = std::count(written.begin(), written.end(), true);
     if (count == 0) return nullptr;
+    writer.End();
     auto code = MachineCode::Of(writer.Finish());
     if (!code) return nullptr;
     for (size_t o = 0; o < outputs.size(); ++o) outputs[o].specialised = written[o];
     const bool complete = static_cast<size_t>(count) == outputs.size();
-    return std::unique_ptr<const SpecialisedRows>(new SpecialisedRows(std::move(code), complete));
+    return std::unique_ptr<const SpecialisedRows>(new SpecialisedRows(std::move(code), std::move(parts), walk.made, complete));
 }
 
-void SpecialisedRows::Make(const uint8_t* codes, size_t length, const MadeRows& made) const {
-    const size_t places = made.odd == 0 ? length : (length + 1) / 2;
-    reinterpret_cast<Function>(reinterpret_cast<uintptr_t>(code_->Begin()))(codes, made.codes, places, made.step, made.odd);
+void SpecialisedRows::Make(size_t part, const uint8_t* codes, size_t length, const MadeRows& made) const {
+    const size_t places = made.odd == 0 ? length * step_ : (length + 1) / 2;
+    const auto function = reinterpret_cast<Function>(reinterpret_cast<uintptr_t>(code_->Begin()) + parts_[part].place);
+    function(codes, made.codes + parts_[part].output * made.step, places, made.step, made.odd);
 }
 
 }  // namespace amc

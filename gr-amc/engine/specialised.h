@@ -38,24 +38,45 @@ struct SumRange {
     int most;
 };
 
+// How the code of a row goes along: it makes a code of the largest of "pool" sums; where it "splits", even codes and odd
+// ones go to different rows. Every vector that it makes lies "made" vectors behind the one before, and those that it reads
+// for it "read" vectors.
+struct RowWalk {
+    size_t pool;
+    bool splits = false;
+    size_t read = 1;
+    size_t made = 1;
+};
+
 // Makes the rows of a layer's outputs as MakeRows does, by code of their own.
 class SpecialisedRows {
 public:
     // For outputs whose taps and limits of 16 bits are known, "reached" being the range of each, of codes up to "largest",
-    // and the instruction set in use. "splits": even codes and odd ones go to different rows. Outputs are left to MakeRows
-    // whose weights do not fit bytes or whose codes no PackedRounding gives; the others are marked. Null where all are, the
-    // layer is too large, or no code is written for the instruction set or run by the system.
+    // and the instruction set in use. Outputs are left to MakeRows whose weights do not fit bytes or whose codes no
+    // PackedRounding gives; the others are marked. Null where all are, the layer is too large, or no code is written for the
+    // instruction set or run by the system.
     static std::unique_ptr<const SpecialisedRows> Of(std::vector<RowOutput>& outputs, const std::vector<SumRange>& reached,
-                                                     int largest, size_t pool, bool splits);
+                                                     int largest, const RowWalk& walk);
 
     // Whether there is nothing left to MakeRows.
     bool IsComplete() const { return complete_; }
-    void Make(const uint8_t* codes, size_t length, const MadeRows& made) const;
+    // Outputs are made part by part: the code of one stays in the first cache from one tile of all rows to the next.
+    size_t Parts() const { return parts_.size(); }
+    void Make(size_t part, const uint8_t* codes, size_t length, const MadeRows& made) const;
 
 private:
-    SpecialisedRows(std::unique_ptr<const MachineCode> code, bool complete) : code_(std::move(code)), complete_(complete) {}
+    // A function, where it begins, and its first output.
+    struct Part {
+        size_t place;
+        size_t output;
+    };
+
+    SpecialisedRows(std::unique_ptr<const MachineCode> code, std::vector<Part> parts, size_t step, bool complete)
+        : code_(std::move(code)), parts_(std::move(parts)), step_(step), complete_(complete) {}
 
     std::unique_ptr<const MachineCode> code_;
+    std::vector<Part> parts_;
+    size_t step_;  // vectors from one that is made to the next
     bool complete_;
 };
 

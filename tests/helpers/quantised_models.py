@@ -59,6 +59,69 @@ class Graph:
         return path
 
 
+def random_even_network(rng: np.random.Generator) -> IntegerNetwork:
+    """One to six layers of 4 bits, each as long as what it reads, half or a quarter as long, and sums of any two tensors
+    that fit; at times an average over each row, and a linear layer.
+
+    Lengths are multiples of 8, and thresholds as far from each other as those of a rounding.
+    """
+    largest = 15
+    tensor = Tensor(2, 64 * int(rng.integers(1, 5)), largest, int(rng.integers(0, largest + 1)))
+    first = Input(tensor, 0.25, -tensor.zero, largest - tensor.zero)
+    layers, tensors = [], [tensor]
+    for _ in range(int(rng.integers(1, 7))):
+        if len(layers) > 1 and rng.random() < 0.2:
+            layers.append(_random_sum(rng, tensors))
+            tensors.append(layers[-1].output)
+            continue
+        source = len(tensors) - 1 if rng.random() < 0.8 else int(rng.integers(len(tensors)))
+        tensor = tensors[source]
+        stride, pool = (int(n) for n in rng.choice([(1, 1), (1, 2), (2, 1), (2, 2), (4, 1)]))
+        if tensor.length % (8 * stride * pool):
+            stride = pool = 1
+        kernel = stride + int(rng.integers(0, 5))
+        left = int(rng.integers(0, kernel - stride + 1))
+        groups = int(rng.choice([1, 2])) if tensor.channels % 2 == 0 else 1
+        outputs = groups * int(rng.integers(1, 5))
+        weights = rng.integers(-7, 8, (outputs, tensor.channels // groups, kernel))
+        weights[rng.random(weights.shape) < 0.5] = 0
+        layers.append(
+            _rounded(
+                rng,
+                tensor,
+                Tensor(outputs, tensor.length // stride // pool, int(rng.choice([3, 15, 31])), 0),
+                weights,
+                stride=stride,
+                padding=(left, kernel - stride - left),
+                groups=groups,
+                pool=pool,
+                source=source,
+            )
+        )
+        tensors.append(layers[-1].output)
+    tensor = tensors[-1]
+    if rng.random() < 0.5:
+        output = Tensor(tensor.channels, 1, 31, 0)
+        weights = np.ones((tensor.channels, 1, tensor.length), np.int64)
+        layers.append(_rounded(rng, tensor, output, weights, groups=tensor.channels, source=len(layers)))
+        tensor = output
+    if rng.random() < 0.5:
+        output = Tensor(6, 1, 15, 0)
+        weights = rng.integers(-7, 8, (6, tensor.channels, tensor.length))
+        layers.append(_rounded(rng, tensor, output, weights, source=len(layers)))
+        tensor = output
+    return IntegerNetwork(first, tuple(layers), _random_logits(rng, tensor, 7))
+
+
+def _rounded(rng, tensor, output, weights, *, source, stride=1, padding=(0, 0), groups=1, pool=1) -> Layer:
+    """A layer whose sums of such a tensor are divided and rounded, each output in its own way."""
+    spread = np.abs(weights).sum((1, 2))[:, None] * tensor.largest // 2 + 1
+    step = np.maximum(spread * rng.uniform(0.2, 1.2, spread.shape) / output.largest, 1)
+    first = -spread * rng.uniform(0, 0.5, spread.shape)
+    thresholds = np.ceil(first + step * np.arange(output.largest)).astype(np.int32)
+    return Layer(output, weights.astype(np.int16), stride, padding, groups, pool, thresholds, source)
+
+
 def random_network(rng: np.random.Generator, heaviest: int = 7, bits: int = 4) -> IntegerNetwork:
     """One to eight layers of any kernel, stride, padding, groups and pool, of any tensor before them, and sums of any
     two tensors that fit; then linear layers.
@@ -103,15 +166,17 @@ def random_network(rng: np.random.Generator, heaviest: int = 7, bits: int = 4) -
         tensors.append(output)
         if kernel == output.length == 1 or linear:
             break
-    tensor = tensors[-1]
+    return IntegerNetwork(first, tuple(layers), _random_logits(rng, tensors[-1], heaviest))
+
+
+def _random_logits(rng: np.random.Generator, tensor: Tensor, heaviest: int) -> Logits:
     features, classes = tensor.channels * tensor.length, 5
-    logits = Logits(
+    return Logits(
         rng.integers(-heaviest, heaviest + 1, (classes, features)).astype(np.int16),
         rng.integers(-50, 51, classes).astype(np.int32),
         (2.0 ** rng.integers(-6, 0, classes)).astype(np.float32),
         rng.normal(size=classes).astype(np.float32),
     )
-    return IntegerNetwork(first, tuple(layers), logits)
 
 
 def _random_sum(rng: np.random.Generator, tensors: list[Tensor]) -> Sum:

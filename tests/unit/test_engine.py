@@ -21,7 +21,7 @@ from gnuradio.amc.normalise import KINDS, normalise, prepare
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.helpers.quantised_models import execute, random_network
+from tests.helpers.quantised_models import execute, random_even_network, random_network
 
 TARGETS = _engine.targets()
 HAS_QUADS = TARGETS[0] == "AVX3" and "avx512_vnni" in Path("/proc/cpuinfo").read_text()
@@ -239,6 +239,30 @@ def test_code_is_written_for_the_weights_of_a_released_network():
             assert min(written) >= 63, (target, written)  # a filter that is always the same code has no line
         else:
             assert not any(written), target
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_frames_in_stripes_are_those_defined(seed):
+    """Two or three times as many as go at once in stripes, and some that are left for rows of their own."""
+    rng = np.random.default_rng(seed)
+    network = random_even_network(rng)
+    same_as_defined(network, (2 * rng.normal(size=(19, 2, network.input.output.length))).astype(np.float32))
+
+
+@pytest.mark.skipif(not WRITTEN_FOR, reason="no code is written for this processor")
+def test_frames_go_in_stripes_where_these_fit():
+    """Eight segments of each fill a vector."""
+    for target in TARGETS:
+        _engine.use_target(target)
+        together = {"AVX2": 4}.get(target, 8) if target in WRITTEN_FOR else 0
+        for name in ("vgg10-w4a4", "vgg10-w4a4-imp10", "vgg10-w4a4-imp10-grouped", "frontier"):
+            assert build(compile_model(MODELS / f"{name}.onnx")).frames_in_stripes() == together, (target, name)
+        random = [build(random_even_network(np.random.default_rng(seed))).frames_in_stripes() for seed in range(40)]
+        assert random.count(together) > 20
+        # A row that eight segments do not cut, and uneven steps, which code of their own cannot make.
+        assert build(one_layer([[1]], [np.arange(1, 16)], 15, 44)).frames_in_stripes() == 0
+        assert build(one_layer([[1]], [np.arange(1, 16)], 15, 48)).frames_in_stripes() == together
+        assert build(one_layer([[1]], [np.arange(1, 16) ** 2], 15, 48)).frames_in_stripes() == 0
 
 
 @pytest.mark.skipif(not WRITTEN_FOR, reason="no code is written for this processor")
