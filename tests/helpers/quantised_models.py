@@ -60,8 +60,8 @@ class Graph:
 
 
 def random_even_network(rng: np.random.Generator) -> IntegerNetwork:
-    """One to six layers of 4 bits, each as long as what it reads, half or a quarter as long, and sums of any two tensors
-    that fit; at times an average over each row, and a linear layer.
+    """One to six layers, each as long as what it reads or a half or a quarter of that, and sums of any two tensors that
+    fit; at times an average over each row, and a linear layer.
 
     Lengths are multiples of 8, and thresholds as far from each other as those of a rounding.
     """
