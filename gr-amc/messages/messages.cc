@@ -13,6 +13,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -27,23 +28,39 @@ using Time = std::optional<std::pair<uint64_t, double>>;
 
 pmt::pmt_t Key(const char* name) { return pmt::intern(name); }
 
-// "length" and "frequency" are PMT already, the same ones for all windows of a batch; the latter is null where unknown.
-pmt::pmt_t Message(const pmt::pmt_t& label, double confidence, const float* probabilities, size_t classes, uint64_t offset,
-                   const pmt::pmt_t& length, double power, const Time& time, const pmt::pmt_t& frequency) {
-    static const pmt::pmt_t kLabel = Key("label"), kConfidence = Key("confidence"), kProbabilities = Key("probabilities"),
-                            kOffset = Key("offset"), kLength = Key("length"), kPower = Key("power"), kTime = Key("time"),
-                            kFrequency = Key("frequency");
-    pmt::pmt_t message = pmt::make_dict();
-    // As dict_add, which looks for each key first: these are all different.
-    const auto add = [&message](const pmt::pmt_t& key, const pmt::pmt_t& value) { message = pmt::acons(key, value, message); };
-    add(kLabel, label);
-    add(kConfidence, pmt::from_double(confidence));
-    add(kProbabilities, pmt::init_f32vector(classes, probabilities));
-    add(kOffset, pmt::from_uint64(offset));
-    add(kLength, length);
-    add(kPower, pmt::from_double(power));
-    if (time) add(kTime, pmt::make_tuple(pmt::from_uint64(time->first), pmt::from_double(time->second)));
-    if (frequency) add(kFrequency, frequency);
+// As dict_add, which looks for the key first: those of a message are all different.
+pmt::pmt_t Added(const pmt::pmt_t& dictionary, const pmt::pmt_t& key, const pmt::pmt_t& value) {
+    return pmt::acons(key, value, dictionary);
+}
+
+// What messages of one batch have in common: a list that each of them goes on from, since none is ever changed.
+class Common {
+public:
+    Common(uint64_t length, const std::optional<double>& frequency) {
+        all_ = Added(pmt::make_dict(), Key("length"), pmt::from_uint64(length));
+        if (frequency) all_ = Added(all_, Key("frequency"), pmt::from_double(*frequency));
+    }
+
+    const pmt::pmt_t& Of(const std::string& label) {
+        auto& found = by_label_[label];
+        if (!found) found = Added(all_, Key("label"), pmt::intern(label));
+        return found;
+    }
+
+private:
+    pmt::pmt_t all_;
+    std::unordered_map<std::string, pmt::pmt_t> by_label_;
+};
+
+pmt::pmt_t Message(const pmt::pmt_t& common, double confidence, const float* probabilities, size_t classes, uint64_t offset,
+                   double power, const Time& time) {
+    static const pmt::pmt_t kConfidence = Key("confidence"), kProbabilities = Key("probabilities"), kOffset = Key("offset"),
+                            kPower = Key("power"), kTime = Key("time");
+    pmt::pmt_t message = Added(common, kConfidence, pmt::from_double(confidence));
+    message = Added(message, kProbabilities, pmt::init_f32vector(classes, probabilities));
+    message = Added(message, kOffset, pmt::from_uint64(offset));
+    message = Added(message, kPower, pmt::from_double(power));
+    if (time) message = Added(message, kTime, pmt::make_tuple(pmt::from_uint64(time->first), pmt::from_double(time->second)));
     return message;
 }
 
@@ -68,13 +85,9 @@ void Publish(const std::shared_ptr<gr::basic_block>& block, const pmt::pmt_t& po
     // be woken for each.
     std::vector<pmt::pmt_t> messages;
     messages.reserve(count);
-    const pmt::pmt_t same_length = pmt::from_uint64(length);
-    const pmt::pmt_t same_frequency = frequency ? pmt::from_double(*frequency) : nullptr;
-    pmt::pmt_t label;
+    Common common(length, frequency);
     for (size_t n = 0; n < count; ++n) {
-        if (n == 0 || labels[n] != labels[n - 1]) label = pmt::intern(labels[n]);
-        messages.push_back(Message(label, confidence[n], row + n * classes, classes, offset[n], same_length,
-                                   power[n], times[n], same_frequency));
+        messages.push_back(Message(common.Of(labels[n]), confidence[n], row + n * classes, classes, offset[n], power[n], times[n]));
     }
     for (const auto& message : messages) block->message_port_pub(port, message);
 }
