@@ -389,7 +389,7 @@ void Network::LayOut() {
             layer.sources = {Place(layer.given.source, layer.quad_kernel ? 4 : 1, layer.IsConvolution() ? layer.Step() : 1)};
         }
         if (layer.row_sums.empty()) AddTaps(layer);
-        if (layer.IsConvolution() && !layer.quad_kernel && !layer.wide) AddCode(layer, rows_[number]);
+        if (!layer.rows.empty() && !layer.wide) AddCode(layer, layer.linear ? 1 : rows_[number].phases);
     }
     stripes_ = Stripes::Of(tensors_, layers_, linear_from_);
     for (Layer& layer : layers_) {
@@ -437,10 +437,10 @@ void Network::AddTaps(Layer& layer) const {
     }
 }
 
-// Of a convolution with sums of 16 bits, for the rows of what it makes.
-void Network::AddCode(Layer& layer, const Rows& home) const {
+// Of a layer with sums of 16 bits, for rows of what it makes in one phase or two.
+void Network::AddCode(Layer& layer, size_t phases) const {
     const Tensor& input = tensors_[layer.given.source];
-    const bool splits = layer.given.pool <= 2 && home.phases == 2;
+    const bool splits = layer.given.pool <= 2 && phases == 2;
     layer.specialised =
         SpecialisedRows::Of(layer.rows, layer.Reached(input), input.largest, {layer.PoolsSums() ? size_t{2} : 1, splits});
 }
@@ -676,7 +676,7 @@ void Network::FillColumns(size_t number, size_t count, size_t column, Scratch& s
 
 // A linear layer, counted from 1, of a block.
 void Network::RunLinear(size_t number, Scratch& scratch) const {
-    MakeRows(scratch.columns.data(), layers_[number - 1].rows, kBlock, 1, {scratch.next_columns.data(), kBlock, 0});
+    layers_[number - 1].MakeRows(scratch.columns.data(), kBlock, {scratch.next_columns.data(), kBlock, 0});
     std::swap(scratch.columns, scratch.next_columns);
 }
 

@@ -101,7 +101,7 @@ class Network {
     size_t HomePhases(size_t tensor) const;
     void LayOut();
     void AddTaps(Layer& layer) const;
-    void AddCode(Layer& layer, const Rows& home) const;
+    void AddCode(Layer& layer, size_t phases) const;
     std::function<void()> Work(const Frames& frames, size_t count, float* logits, size_t threads) const;
     void RunBlock(const Frames& frames, size_t count, float* logits, Scratch& scratch) const;
     template <class Make>

@@ -78,11 +78,34 @@ bool Stripes::AddMaker(const Layer& layer, size_t number) {
     return true;
 }
 
+// The number of the last tensor that is made of each, or its own.
+std::vector<size_t> Stripes::LastReaders() const {
+    std::vector<size_t> last(forms_.size());
+    for (size_t n = 0; n < forms_.size(); ++n) {
+        last[n] = n;
+        if (n == 0) continue;
+        last[layers_[n - 1].given.source] = n;
+        if (layers_[n - 1].addition) last[layers_[n - 1].second] = n;
+    }
+    return last;
+}
+
 Stripes::Room Stripes::MakeRoom() const {
     Room room;
+    const auto last_readers = LastReaders();
+    std::vector<size_t> memory, owner;  // of each tensor, and the newest tensor of each memory
     for (size_t n = 0; n < forms_.size(); ++n) {
-        room.tensors.emplace_back(forms_[n].Vectors() * vector_size_ + kSlack, static_cast<uint8_t>(tensors_[n].zero));
+        const auto found = std::find_if(owner.begin(), owner.end(), [&](size_t other) { return last_readers[other] < n; });
+        memory.push_back(static_cast<size_t>(found - owner.begin()));
+        if (found == owner.end()) {
+            owner.push_back(n);
+            room.memories.emplace_back();
+        }
+        owner[memory[n]] = n;
+        CodeRoom& codes = room.memories[memory[n]];
+        codes.resize(std::max(codes.size(), forms_[n].Vectors() * vector_size_ + kSlack));
     }
+    for (const size_t n : memory) room.tensors.push_back(room.memories[n].data());
     room.rows.resize(frames_ * tensors_[0].channels * InputPitch());
     room.sums.resize(vector_size_);
     return room;
@@ -108,15 +131,14 @@ void Stripes::MakeTensor(size_t number, Room& room) const {
 }
 
 // Of the channels of a stripe the first one.
-template <class Codes>
-Codes* Stripes::Stripe(size_t number, size_t stripe, Codes* tensor) const {
-    return tensor + (forms_[number].margins.before + stripe) * forms_[number].pitch * vector_size_;
+uint8_t* Stripes::Stripe(size_t number, size_t stripe, const Room& room) const {
+    return room.tensors[number] + (forms_[number].margins.before + stripe) * forms_[number].pitch * vector_size_;
 }
 
 void Stripes::TakeInput(Room& room) const {
     const size_t channels = tensors_[0].channels;
     for (size_t channel = 0; channel < channels; ++channel) {
-        uint8_t* made = Stripe(0, 0, room.tensors[0].data()) + channel * vector_size_;
+        uint8_t* made = Stripe(0, 0, room) + channel * vector_size_;
         LayInStripes(InputRow(0, channel, room), channels * InputPitch(), frames_, kSegments, forms_[0].stripes, made,
                      forms_[0].pitch * vector_size_);
     }
@@ -126,8 +148,8 @@ void Stripes::Convolve(size_t number, Room& room) const {
     const Layer& layer = layers_[number - 1];
     const Maker& maker = makers_[number - 1];
     const size_t source = layer.given.source, pool = layer.PoolsSums() ? 2 : 1;
-    const auto codes = [&](size_t s) { return Stripe(source, s * layer.Step(), room.tensors[source].data()); };
-    const auto made = [&](size_t s) { return Stripe(number, s, room.tensors[number].data()); };
+    const auto codes = [&](size_t s) { return Stripe(source, s * layer.Step(), room); };
+    const auto made = [&](size_t s) { return Stripe(number, s, room); };
     const size_t stripes = forms_[number].stripes;
     for (size_t part = 0; part < maker.specialised->Parts(); ++part) {
         for (size_t s = 0; s < stripes; s += maker.tile) {
@@ -141,9 +163,11 @@ void Stripes::Convolve(size_t number, Room& room) const {
 
 void Stripes::AddTensors(size_t number, Room& room) const {
     const Layer& layer = layers_[number - 1];
-    const auto begin = [&](size_t n) { return Stripe(n, 0, room.tensors[n].data()); };
-    const size_t length = forms_[number].stripes * forms_[number].pitch * vector_size_;
-    AddRows(begin(layer.given.source), begin(layer.second), length, *layer.addition, begin(number));
+    const size_t length = tensors_[number].channels * vector_size_;
+    for (size_t s = 0; s < forms_[number].stripes; ++s) {
+        AddRows(Stripe(layer.given.source, s, room), Stripe(layer.second, s, room), length, *layer.addition,
+                Stripe(number, s, room));
+    }
 }
 
 void Stripes::SumRows(size_t number, Room& room) const {
@@ -151,9 +175,9 @@ void Stripes::SumRows(size_t number, Room& room) const {
     const size_t source = layer.given.source;
     const Form& from = forms_[source];
     for (size_t channel = 0; channel < layer.row_sums.size(); ++channel) {
-        const uint8_t* codes = Stripe(source, 0, room.tensors[source].data()) + channel * vector_size_;
+        const uint8_t* codes = Stripe(source, 0, room) + channel * vector_size_;
         SumStripes(codes, from.stripes, from.pitch * vector_size_, vector_size_, room.sums.data());
-        uint8_t* made = Stripe(number, 0, room.tensors[number].data()) + channel * vector_size_;
+        uint8_t* made = Stripe(number, 0, room) + channel * vector_size_;
         for (size_t frame = 0; frame < frames_; ++frame) {
             int32_t sum = 0;
             for (size_t segment = 0; segment < kSegments; ++segment) sum += room.sums[segment * frames_ + frame];
@@ -166,18 +190,17 @@ void Stripes::SumRows(size_t number, Room& room) const {
 void Stripes::FillMargins(size_t number, Room& room) const {
     const Form& form = forms_[number];
     const size_t size = form.pitch * vector_size_, rest = size - frames_;
-    uint8_t* tensor = room.tensors[number].data();
     const auto clear = [&](uint8_t* codes) {
         for (size_t at = 0; at < size; at += vector_size_) std::memset(codes + at, tensors_[number].zero, frames_);
     };
     for (size_t n = 0; n < form.margins.before; ++n) {
-        uint8_t* made = tensor + n * size;
-        std::memcpy(made + frames_, Stripe(number, form.stripes - form.margins.before + n, tensor), rest);
+        uint8_t* made = room.tensors[number] + n * size;
+        std::memcpy(made + frames_, Stripe(number, form.stripes - form.margins.before + n, room), rest);
         clear(made);
     }
     for (size_t n = 0; n < form.margins.behind; ++n) {
-        uint8_t* made = Stripe(number, form.stripes + n, tensor);
-        std::memcpy(made, Stripe(number, n, tensor) + frames_, rest);
+        uint8_t* made = Stripe(number, form.stripes + n, room);
+        std::memcpy(made, Stripe(number, n, room) + frames_, rest);
         clear(made + vector_size_ - frames_);
     }
 }
@@ -187,7 +210,7 @@ void Stripes::FillColumns(size_t number, const Room& room, size_t pitch, uint8_t
     const size_t length = tensors_[number].length;
     for (size_t channel = 0; channel < tensors_[number].channels; ++channel) {
         for (size_t t = 0; t < length; ++t, columns += pitch) {
-            const uint8_t* stripe = Stripe(number, t % form.stripes, room.tensors[number].data()) + channel * vector_size_;
+            const uint8_t* stripe = Stripe(number, t % form.stripes, room) + channel * vector_size_;
             std::memcpy(columns, stripe + t / form.stripes * frames_, frames_);
         }
     }

@@ -23,7 +23,8 @@ public:
 
     // Working memory of one thread.
     struct Room {
-        std::vector<CodeRoom> tensors;
+        std::vector<CodeRoom> memories;  // of a tensor, then of others once nobody reads it any more
+        std::vector<uint8_t*> tensors;   // where in these each one begins
         CodeRoom rows;  // of the input, for each frame and in it for each channel
         std::vector<uint16_t> sums;
     };
@@ -36,9 +37,9 @@ public:
     Room MakeRoom() const;
     // Where in "rows" a channel of a frame's input goes.
     uint8_t* InputRow(size_t frame, size_t channel, Room& room) const;
-    // Makes a tensor of those before, or the first one of the rows of the input.
+    // Makes a tensor of those before, one after the other, or the first one of the rows of the input.
     void MakeTensor(size_t number, Room& room) const;
-    // columns[pitch * feature + frame] = code, features being channels x length of the tensor.
+    // columns[pitch * feature + frame] = code, features being channels x length of the tensor made last.
     void FillColumns(size_t number, const Room& room, size_t pitch, uint8_t* columns) const;
 
 private:
@@ -63,8 +64,8 @@ private:
     size_t InputPitch() const;
     bool FindForms(size_t count);
     bool AddMaker(const Layer& layer, size_t number);
-    template <class Codes>
-    Codes* Stripe(size_t number, size_t stripe, Codes* tensor) const;
+    std::vector<size_t> LastReaders() const;
+    uint8_t* Stripe(size_t number, size_t stripe, const Room& room) const;
     void TakeInput(Room& room) const;
     void Convolve(size_t number, Room& room) const;
     void AddTensors(size_t number, Room& room) const;

@@ -25,8 +25,8 @@ LATENCY_AIM_SECONDS = 5e-3
 RATE = 1e6
 FAST_RATE = 20e6
 WARM_UP_WINDOWS = 100
-# With its own buffers, of 8192 samples, GNU Radio's source and head wake each other for every few windows: that alone takes
-# about as long as the engine does.
+# With its own buffers, of 8192 samples, GNU Radio's source and head wake each other for every few windows: that alone
+# takes about as long as the engine does.
 SOURCE_BUFFER = 1 << 17
 
 

@@ -12,13 +12,14 @@ from gnuradio.amc import _engine
 from gnuradio.amc.compiler import CannotCompile, compile_model
 from gnuradio.amc.errors import AmcError
 from gnuradio.amc.native import NativeRuntime
+from gnuradio.amc.pipeline import DEFAULT_BATCH
 from gnuradio.amc.runtime import OnnxRuntime, Runtime
 from torch import nn
 
 from .measure import Effort, interleaved, megasamples_per_second, ratios, summary
 from .openvino_runtime import INSTALLED, OpenVinoRuntime
 
-BATCHES = (1, 8, 32)
+BATCHES = (1, 8, 32, DEFAULT_BATCH)
 THREADS = (1, 2)
 LARGEST_DIFFERENCE = 1e-4
 """Of a logit from that of torch, relative to the largest one: float32 sums in another order."""
