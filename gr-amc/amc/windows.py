@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Cuts a stream of samples into windows: each one once, in order, never across a discontinuity."""
 
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +23,25 @@ def checked_count(name: str, value: int, largest: int, least: int = 1) -> int:
     return int(value)
 
 
+class _Rooms:
+    """Memory for samples, used again once nobody refers to it: new memory takes the system longer than a copy does."""
+
+    MOST = 16
+
+    def __init__(self) -> None:
+        self._rooms: list[np.ndarray] = []
+
+    def take(self, count: int) -> np.ndarray:
+        """Complex64 (``count``,) with anything in it."""
+        for room in self._rooms:
+            # The list, the loop and the call refer to it; views of it would too.
+            if len(room) >= count and sys.getrefcount(room) == 3:
+                return room[:count]
+        room = np.empty(count, np.complex64)
+        self._rooms = [*self._rooms[1 - self.MOST :], room]
+        return room
+
+
 class WindowCutter:
     """Cuts windows of ``window`` samples, one every ``hop`` samples (overlap below, gaps above).
 
@@ -34,6 +54,7 @@ class WindowCutter:
     def __init__(self, window: int, hop: int | None = None) -> None:
         self.window = checked_count("window", window, LONGEST_WINDOW)
         self.hop = hop
+        self._rooms = _Rooms()
         self._buffer = np.empty(0, np.complex64)
         self._buffer_start = 0
         self._next = 0
@@ -67,8 +88,8 @@ class WindowCutter:
         held = self._buffer[max(0, self._next - self._buffer_start) :]
         end = self.position + len(samples)
         fresh = samples[max(0, self._next - self.position) :]
-        # Windows already taken are views of the old buffer, so it is replaced and never written to.
-        self._buffer = np.concatenate((held, fresh)).astype(np.complex64, copy=False)
+        # Windows already taken are views of the old buffer, which is not written to as long as there are any.
+        self._buffer = np.concatenate((held, fresh), out=self._rooms.take(len(held) + len(fresh)))
         self._buffer_start = end - len(self._buffer)
 
     def take(self, limit: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,12 +9,20 @@ namespace {
 
 // Bytes that a tile reads: larger ones leave the first cache, smaller ones begin each output more often.
 constexpr size_t kTileSize = size_t{48} << 10;
-// In the second cache larger tensors would cost more than stripes save.
+// Larger ones fit no second cache.
 constexpr size_t kLargestTensor = size_t{1} << 22;
 // Sums of so many codes have 16 bits.
 constexpr size_t kMostSummed = 257;
 
 size_t RoundUp(size_t value, size_t step) { return (value + step - 1) / step * step; }
+
+// How many of "stripes" a layer makes at a time, where each that it reads has so many bytes: tiles that are all as long.
+size_t TileOf(const Layer& layer, size_t stripes, size_t size) {
+    const size_t beside = layer.given.kernel - std::min(layer.given.kernel, layer.given.stride);
+    const size_t read = std::max(kTileSize / size, beside + layer.Step()), most = (read - beside) / layer.Step();
+    const size_t tiles = (stripes + most - 1) / most;
+    return (stripes + tiles - 1) / tiles;
+}
 
 }  // namespace
 
@@ -71,10 +79,7 @@ bool Stripes::AddMaker(const Layer& layer, size_t number) {
     const auto left = std::count_if(maker.rows.begin(), maker.rows.end(), [](const auto& row) { return !row.specialised; });
     // What MakeRows makes it makes stripe by stripe, which takes longer than whole rows.
     if (!maker.specialised || 4 * static_cast<size_t>(left) > given.outputs) return false;
-    const size_t read = kTileSize / (from.pitch * vector_size_), beside = given.kernel - std::min(given.kernel, given.stride);
-    const size_t most = std::max((read - std::min(read, beside)) / layer.Step(), size_t{1});
-    const size_t tiles = (to.stripes + most - 1) / most;
-    maker.tile = (to.stripes + tiles - 1) / tiles;
+    maker.tile = TileOf(layer, to.stripes, from.pitch * vector_size_);
     return true;
 }
 

@@ -25,7 +25,7 @@ public:
     struct Room {
         std::vector<CodeRoom> memories;  // of a tensor, then of others once nobody reads it any more
         std::vector<uint8_t*> tensors;   // where in these each one begins
-        CodeRoom rows;  // of the input, for each frame and in it for each channel
+        CodeRoom rows;                   // of the input, for each frame and in it for each channel
         std::vector<uint16_t> sums;
     };
 
@@ -56,7 +56,7 @@ private:
     struct Maker {
         std::vector<RowOutput> rows;
         std::unique_ptr<const SpecialisedRows> specialised;
-        size_t tile = 0;  // stripes of all outputs before the next ones, so that what they read stays in the first cache
+        size_t tile = 0;  // stripes of some outputs before the next ones, so that what they read stays in the first cache
     };
 
     Stripes(const std::vector<Tensor>& tensors, const std::vector<Layer>& layers) : tensors_(tensors), layers_(layers) {}

@@ -33,35 +33,39 @@ pmt::pmt_t Added(const pmt::pmt_t& dictionary, const pmt::pmt_t& key, const pmt:
     return pmt::acons(key, value, dictionary);
 }
 
-// What messages of one batch have in common: a list that each of them goes on from, since none is ever changed.
+// What messages of one batch have in common, made once: none of it is ever changed.
 class Common {
 public:
-    Common(uint64_t length, const std::optional<double>& frequency) {
-        all_ = Added(pmt::make_dict(), Key("length"), pmt::from_uint64(length));
-        if (frequency) all_ = Added(all_, Key("frequency"), pmt::from_double(*frequency));
-    }
+    Common(uint64_t length, const std::optional<double>& frequency)
+        : length_(pmt::cons(Key("length"), pmt::from_uint64(length))),
+          frequency_(frequency ? pmt::cons(Key("frequency"), pmt::from_double(*frequency)) : nullptr) {}
 
+    // The dictionary that each message of a label goes on from.
     const pmt::pmt_t& Of(const std::string& label) {
-        auto& found = by_label_[label];
-        if (!found) found = Added(all_, Key("label"), pmt::intern(label));
-        return found;
+        auto& begun = by_label_[label];
+        if (!begun) begun = Added(pmt::make_dict(), Key("label"), pmt::intern(label));
+        return begun;
     }
+    const pmt::pmt_t& Length() const { return length_; }
+    const pmt::pmt_t& Frequency() const { return frequency_; }  // or null
 
 private:
-    pmt::pmt_t all_;
+    pmt::pmt_t length_;
+    pmt::pmt_t frequency_;
     std::unordered_map<std::string, pmt::pmt_t> by_label_;
 };
 
-pmt::pmt_t Message(const pmt::pmt_t& common, double confidence, const float* probabilities, size_t classes, uint64_t offset,
-                   double power, const Time& time) {
+pmt::pmt_t Message(Common& common, const std::string& label, double confidence, const float* probabilities, size_t classes,
+                   uint64_t offset, double power, const Time& time) {
     static const pmt::pmt_t kConfidence = Key("confidence"), kProbabilities = Key("probabilities"), kOffset = Key("offset"),
                             kPower = Key("power"), kTime = Key("time");
-    pmt::pmt_t message = Added(common, kConfidence, pmt::from_double(confidence));
+    pmt::pmt_t message = Added(common.Of(label), kConfidence, pmt::from_double(confidence));
     message = Added(message, kProbabilities, pmt::init_f32vector(classes, probabilities));
     message = Added(message, kOffset, pmt::from_uint64(offset));
+    message = pmt::dcons(common.Length(), message);
     message = Added(message, kPower, pmt::from_double(power));
     if (time) message = Added(message, kTime, pmt::make_tuple(pmt::from_uint64(time->first), pmt::from_double(time->second)));
-    return message;
+    return common.Frequency() ? pmt::dcons(common.Frequency(), message) : message;
 }
 
 void Publish(const std::shared_ptr<gr::basic_block>& block, const pmt::pmt_t& port, const std::vector<std::string>& labels,
@@ -87,7 +91,7 @@ void Publish(const std::shared_ptr<gr::basic_block>& block, const pmt::pmt_t& po
     messages.reserve(count);
     Common common(length, frequency);
     for (size_t n = 0; n < count; ++n) {
-        messages.push_back(Message(common.Of(labels[n]), confidence[n], row + n * classes, classes, offset[n], power[n], times[n]));
+        messages.push_back(Message(common, labels[n], confidence[n], row + n * classes, classes, offset[n], power[n], times[n]));
     }
     for (const auto& message : messages) block->message_port_pub(port, message);
 }

@@ -45,18 +45,18 @@ def test_a_run_reports_every_figure(small_vgg10, tmp_path, capfd):
     both = {
         (network, batch, threads)
         for network in ("onnxruntime", "float32", *(("openvino", "openvino float32") if INSTALLED else ()))
-        for batch in (1, 8, 32)
+        for batch in (1, 8, 32, 128)
         for threads in (1, 2)
     }
     assert {(row["network"], row["batch"], row["threads"]) for row in report["runtimes"]} == both
     assert {(row["what"], row["threads"]) for row in report["block"]} == {
-        (what, threads) for what in ("runtime", "block") for threads in (1, 2)
+        (what, threads) for what in ("runtime", "block", "block alone") for threads in (1, 2)
     }
     assert report["latency"]["seconds"].keys() == {"min", "median", "max", "percentile_99"}
     fast = report["fast_receiver"]
     assert fast["windows"] == round(TINY.latency_seconds * 20e6) // 1024 and 0 <= fast["dropped"] <= fast["windows"]
     assert [look["samples"] for look in report["memory"]["looks"]] == [10**5 * tenth for tenth in range(1, 11)]
-    assert sum("aim" in ratio for ratio in report["ratios"]) == 8
+    assert sum("aim" in ratio for ratio in report["ratios"]) == 10
     assert len(report["signals"]) == 12
     costs = [row["cost"] for row in report["released"]]
     assert costs == sorted(costs)

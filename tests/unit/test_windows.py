@@ -91,6 +91,19 @@ def test_windows_taken_stay_what_they_were():
     np.testing.assert_array_equal(frames, copy)
 
 
+def test_memory_of_windows_is_used_again_once_nobody_has_them():
+    cutter, places, kept = WindowCutter(8, 8), set(), []
+    for n in range(60):
+        cutter.append(ramp(100 * n, 100 * n + 100))
+        _, frames = cutter.take(20)
+        places.add(frames.ctypes.data // 64)
+        if n % 20 == 0:
+            kept.append((frames, frames.copy()))
+    assert len(places) < 20
+    for frames, copy in kept:
+        np.testing.assert_array_equal(frames, copy)
+
+
 def test_a_new_hop_counts_from_the_next_window_on():
     cutter = WindowCutter(4, 4)
     cutter.append(ramp(0, 4))
