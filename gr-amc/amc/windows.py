@@ -26,7 +26,7 @@ def checked_count(name: str, value: int, largest: int, least: int = 1) -> int:
 class _Rooms:
     """Memory for samples, used again once nobody refers to it: new memory takes the system longer than a copy does."""
 
-    MOST = 16
+    MOST = 8
 
     def __init__(self) -> None:
         self._rooms: list[np.ndarray] = []
