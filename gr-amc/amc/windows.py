@@ -29,16 +29,18 @@ class _Rooms:
     MOST = 8
 
     def __init__(self) -> None:
-        self._rooms: list[np.ndarray] = []
+        # The first is never given away, so that as many refer to it as to any that is free.
+        self._rooms = [np.empty(0, np.complex64)]
 
     def take(self, count: int) -> np.ndarray:
         """Complex64 (``count``,) with anything in it."""
-        for room in self._rooms:
-            # The list, the loop and the call refer to it; views of it would too.
-            if len(room) >= count and sys.getrefcount(room) == 3:
-                return room[:count]
+        # What else these count differs between versions of Python, but is the same for all.
+        free, *references = [sys.getrefcount(room) for room in self._rooms]
+        for number, found in enumerate(references, 1):
+            if found == free and len(self._rooms[number]) >= count:
+                return self._rooms[number][:count]
         room = np.empty(count, np.complex64)
-        self._rooms = [*self._rooms[1 - self.MOST :], room]
+        self._rooms = [self._rooms[0], *self._rooms[1:][1 - self.MOST :], room]
         return room
 
 
