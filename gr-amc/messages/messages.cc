@@ -3,6 +3,9 @@
 // What is said of windows as PMT dictionaries, published a batch at a time. Made one by one in Python, messages take
 // longer than the inference of a small network, and hold the interpreter's lock meanwhile.
 #include <gnuradio/basic_block.h>
+#include <gnuradio/block.h>
+#include <gnuradio/block_registry.h>
+#include <gnuradio/io_signature.h>
 #include <pmt/pmt.h>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -68,6 +71,44 @@ pmt::pmt_t Message(Common& common, const std::string& label, double confidence, 
     return common.Frequency() ? pmt::dcons(common.Frequency(), message) : message;
 }
 
+// A block that is never started, so that nobody is woken for it.
+class Nobody : public gr::block {
+public:
+    Nobody() : gr::block("amc_nobody", gr::io_signature::make(0, 0, 0), gr::io_signature::make(0, 0, 0)) {}
+    int general_work(int, gr_vector_int&, gr_vector_const_void_star&, gr_vector_void_star&) override { return 0; }
+};
+
+// While it lives, GNU Radio wakes nobody for messages to `subscriber`; at its end it wakes it, whoever sent what came.
+// Woken for each message, a subscriber takes turns at the locks of its queue with the thread that fills it: for 128
+// messages the two were put to sleep some 50 times, which took longer than making the messages did.
+class OneWake {
+public:
+    explicit OneWake(gr::block& subscriber) : subscriber_(subscriber) {
+        static const auto kNobody = std::make_shared<Nobody>();
+        global_block_registry.register_primitive(subscriber_.symbol_name(), kNobody.get());
+    }
+    ~OneWake() {
+        global_block_registry.register_primitive(subscriber_.symbol_name(), &subscriber_);
+        global_block_registry.notify_blk(subscriber_.symbol_name());
+    }
+    OneWake(const OneWake&) = delete;
+    OneWake& operator=(const OneWake&) = delete;
+
+private:
+    gr::block& subscriber_;
+};
+
+// As message_port_pub for each of the messages.
+void Post(gr::basic_block& block, const pmt::pmt_t& port, const std::vector<pmt::pmt_t>& messages) {
+    for (pmt::pmt_t left = block.message_subscribers(port); pmt::is_pair(left); left = pmt::cdr(left)) {
+        const pmt::pmt_t target = pmt::car(left);
+        const gr::basic_block_sptr subscriber = global_block_registry.block_lookup(pmt::car(target));
+        std::optional<OneWake> one_wake;
+        if (auto* const primitive = dynamic_cast<gr::block*>(subscriber.get())) one_wake.emplace(*primitive);
+        for (const auto& message : messages) subscriber->_post(pmt::cdr(target), message);
+    }
+}
+
 void Publish(const std::shared_ptr<gr::basic_block>& block, const pmt::pmt_t& port, const std::vector<std::string>& labels,
              const Array<double>& confidences, const Array<float>& probabilities, const Array<uint64_t>& offsets,
              uint64_t length, const Array<double>& powers, const std::vector<Time>& times,
@@ -85,15 +126,13 @@ void Publish(const std::shared_ptr<gr::basic_block>& block, const pmt::pmt_t& po
     const float* row = probabilities.data();
     const uint64_t* offset = offsets.data();
     const py::gil_scoped_release release;
-    // All are made before the first is published: a subscriber that wakes up for it finds the others there, and need not
-    // be woken for each.
     std::vector<pmt::pmt_t> messages;
     messages.reserve(count);
     Common common(length, frequency);
     for (size_t n = 0; n < count; ++n) {
         messages.push_back(Message(common, labels[n], confidence[n], row + n * classes, classes, offset[n], power[n], times[n]));
     }
-    for (const auto& message : messages) block->message_port_pub(port, message);
+    Post(*block, port, messages);
 }
 
 }  // namespace

@@ -2,11 +2,14 @@
 """The forms of a result: what is known is in all of them, what is not in none."""
 
 import dataclasses
+import re
+import threading
+from pathlib import Path
 
 import numpy as np
 import pmt
 import pytest
-from gnuradio import gr
+from gnuradio import blocks, gr
 from gnuradio.amc._messages import publish
 from gnuradio.amc.report import Result, from_pmt, to_json
 
@@ -27,6 +30,25 @@ def test_a_message_holds_the_whole_result(names):
     assert ("frequency_lower_edge" in content) == ({"frequency", "bandwidth"} <= set(names))
 
 
+def publish_batch(source, results):
+    publish(
+        source.to_basic_block(),
+        pmt.intern("labels"),
+        [result.label for result in results],
+        np.array([result.confidence for result in results]),
+        np.array([result.probabilities for result in results]),
+        np.array([result.sample_start for result in results]),
+        1024,
+        np.array([result.power_dbfs for result in results]),
+        [result.time for result in results],
+        results[0].frequency,
+    )
+
+
+def numbered(label, numbers):
+    return [Result(label, 1.0, np.ones(2, np.float32), number, 1024, 0.0) for number in numbers]
+
+
 @pytest.mark.parametrize("names", [(), ("time",), ("frequency",), ("time", "frequency")])
 def test_a_batch_is_published_as_gnu_radio_puts_its_messages_together(names):
     known = {name: KNOWN[name] for name in names}
@@ -42,24 +64,79 @@ def test_a_batch_is_published_as_gnu_radio_puts_its_messages_together(names):
     source, sink, top = LabelSource(), MessageSink(), gr.top_block()
     top.msg_connect(source, "labels", sink, "labels")
     with running(top):
-        publish(
-            source.to_basic_block(),
-            pmt.intern("labels"),
-            [result.label for result in expected],
-            np.array([result.confidence for result in expected]),
-            np.array([result.probabilities for result in expected]),
-            np.array([result.sample_start for result in expected]),
-            1024,
-            np.array([result.power_dbfs for result in expected]),
-            [result.time for result in expected],
-            known.get("frequency"),
-        )
+        publish_batch(source, expected)
         assert eventually(lambda: len(sink.labels) == len(expected))
     for message, result in zip(sink.labels, expected, strict=True):
         assert pmt.is_dict(message)
         assert pmt.equal(message, message_of(result))
         assert pmt.eq(pmt.dict_ref(message, pmt.intern("label"), pmt.PMT_NIL), pmt.intern(result.label))
         assert str(message) == str(message_of(result))
+
+
+def test_whoever_subscribes_hears_all_of_several_that_publish_at_once_in_the_order_of_each():
+    together, one_by_one = [LabelSource(), LabelSource()], LabelSource()
+    sinks, top = [MessageSink(), MessageSink()], gr.top_block()
+    sinks[1].set_block_alias("by another name")
+    for source in (*together, one_by_one):
+        for sink in sinks:
+            top.msg_connect(source, "labels", sink, "labels")
+
+    def publish_batches(source, label):
+        for begin in range(0, 2000, 20):
+            publish_batch(source, numbered(label, range(begin, begin + 20)))
+
+    def publish_one_by_one():
+        for result in numbered("C", range(2000)):
+            one_by_one.publish(message_of(result))
+
+    with running(top):
+        threads = [threading.Thread(target=publish_batches, args=pair) for pair in zip(together, "AB", strict=True)]
+        threads.append(threading.Thread(target=publish_one_by_one))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert eventually(lambda: all(len(sink.labels) == 6000 for sink in sinks))
+    for sink in sinks:
+        results = [from_pmt(message) for message in sink.labels]
+        for label in "ABC":
+            assert [result.sample_start for result in results if result.label == label] == list(range(2000))
+
+
+def test_a_subscriber_is_woken_once_for_a_batch():
+    source, sink, top = LabelSource(), blocks.message_debug(), gr.top_block()
+    top.msg_connect(source, "labels", sink, "store")
+    batches, results = 100, numbered("A", range(200))
+    with running(top):
+        assert eventually(lambda: len(threads_of("message_debug")) == 1)
+        (thread,) = threads_of("message_debug")
+        begun = voluntary_switches(thread)
+        for batch in range(1, batches + 1):
+            publish_batch(source, results)
+            assert eventually(lambda count=batch * 200: sink.num_messages() == count)
+        # Woken for each message, it was put to sleep more than 20 times a batch.
+        assert voluntary_switches(thread) - begun < 5 * batches
+
+
+def threads_of(name):
+    """Where the system keeps what it knows of the running threads of blocks of that name."""
+    return [task for task in Path("/proc/self/task").iterdir() if (task / "comm").read_text().startswith(name)]
+
+
+def voluntary_switches(thread):
+    """How often a thread gave its processor away, to wait for something."""
+    (count,) = re.findall(r"^voluntary_ctxt_switches:\s*(\d+)", (thread / "status").read_text(), re.MULTILINE)
+    return int(count)
+
+
+def test_nobody_need_subscribe():
+    source, top = LabelSource(), gr.top_block()
+    publish_batch(source, numbered("A", range(3)))
+    sink = MessageSink()
+    top.msg_connect(source, "labels", sink, "labels")
+    with running(top):
+        publish_batch(source, numbered("B", range(3)))
+        assert eventually(lambda: sink.names == ["B"] * 3)
 
 
 def test_columns_of_a_batch_that_do_not_fit_are_refused():
