@@ -50,7 +50,7 @@ def test_a_run_reports_every_figure(small_vgg10, tmp_path, capfd):
     }
     assert {(row["network"], row["batch"], row["threads"]) for row in report["runtimes"]} == both
     assert {(row["what"], row["threads"]) for row in report["block"]} == {
-        (what, threads) for what in ("runtime", "block", "block alone") for threads in (1, 2)
+        (what, threads) for what in ("runtime", "block", "block behind another") for threads in (1, 2)
     }
     assert report["latency"]["seconds"].keys() == {"min", "median", "max", "percentile_99"}
     fast = report["fast_receiver"]
