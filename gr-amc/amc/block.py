@@ -62,7 +62,8 @@ class _Publisher(gr.basic_block):
         begin_to_publish(self)
         return True
 
-    def publish_labels(self, results: Results) -> None:
+    def publish_labels(self, results: Results, waits: bool) -> None:
+        """Publishes them; ``waits`` for subscribers that are so far behind that more would only take memory."""
         publish(
             self.to_basic_block(),
             self._ports[LABELS],
@@ -74,6 +75,7 @@ class _Publisher(gr.basic_block):
             results.powers_dbfs,
             results.times,
             results.frequency,
+            waits,
         )
 
     def publish_status(self, message) -> None:
@@ -121,6 +123,10 @@ class _Queue:
 
     def holds_windows(self) -> bool:
         return self._count > 0
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
 
     def _is_full(self) -> bool:
         return self._count >= self._capacity
@@ -310,7 +316,8 @@ class _Sink(gr.basic_block):
         chosen = results if is_every else results.chosen(self._changes(inference.keep, stretch, results.labels))
         # Whatever the policy is now, what was said last counts once it is "change".
         self._last_said = (stretch, results.labels[-1]) if inference.keep[-1] else None
-        self.publisher.publish_labels(chosen)
+        # Once the flowgraph ends or is stopped, there is little more to come.
+        self.publisher.publish_labels(chosen, waits=self.overload == "block" and not self._queue.is_closed)
 
     def _changes(self, keep: np.ndarray, stretch: int, labels: list[str]) -> list[int]:
         """Numbers of the results whose label is new, or new after a gap in the signal."""
@@ -374,8 +381,9 @@ class classifier(gr.hier_block2):
     threshold : probability below which the label is ``unknown``, as it is for windows that the model finds like
         none of its classes; zero labels every window
     squelch : power in dBFS below which a window is ignored
-    overload : ``block`` waits and loses nothing, ``drop`` keeps the source at rate and counts; the signal
-        goes on behind what was dropped, so neither ``average`` nor ``publish`` begins anew there
+    overload : ``block`` waits and loses nothing, also for a subscriber that has 1,024 messages still to take, as
+        long as it takes some; ``drop`` keeps the source at rate and counts; the signal goes on behind what was
+        dropped, so neither ``average`` nor ``publish`` begins anew there
     batch : most windows in one inference
     runtime : ``auto``, ``onnxruntime`` or ``native``
     publish : ``every`` window, or on ``change``: a label that is new, or new after a gap or retune

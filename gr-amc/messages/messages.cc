@@ -11,11 +11,13 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -98,21 +100,41 @@ private:
     gr::block& subscriber_;
 };
 
-// As message_port_pub for each of the messages.
-void Post(gr::basic_block& block, const pmt::pmt_t& port, const std::vector<pmt::pmt_t>& messages) {
+// GNU Radio's queues have no end: where samples come faster than a subscriber takes messages, those of a long recording
+// would fill the memory. Waits while many messages wait for the subscriber, but not for one that takes none: it may have
+// been stopped, or have no handler for them.
+void WaitFor(gr::basic_block& subscriber, const pmt::pmt_t& port) {
+    constexpr size_t kMany = 1024;
+    constexpr std::chrono::milliseconds kPatience(500), kPause(1);
+    size_t fewest = subscriber.nmsgs(port);
+    auto taken = std::chrono::steady_clock::now();
+    while (fewest >= kMany && !subscriber.empty_handled_p(port) && std::chrono::steady_clock::now() - taken < kPatience) {
+        std::this_thread::sleep_for(kPause);
+        const size_t count = subscriber.nmsgs(port);
+        if (count >= fewest) continue;
+        fewest = count;
+        taken = std::chrono::steady_clock::now();
+    }
+}
+
+// As message_port_pub for each of the messages; `waits` for subscribers that are far behind.
+void Post(gr::basic_block& block, const pmt::pmt_t& port, const std::vector<pmt::pmt_t>& messages, bool waits) {
+    if (messages.empty()) return;  // nobody need wake
     for (pmt::pmt_t left = block.message_subscribers(port); pmt::is_pair(left); left = pmt::cdr(left)) {
         const pmt::pmt_t target = pmt::car(left);
         const gr::basic_block_sptr subscriber = global_block_registry.block_lookup(pmt::car(target));
+        const pmt::pmt_t to = pmt::cdr(target);
+        if (waits) WaitFor(*subscriber, to);
         std::optional<OneWake> one_wake;
         if (auto* const primitive = dynamic_cast<gr::block*>(subscriber.get())) one_wake.emplace(*primitive);
-        for (const auto& message : messages) subscriber->_post(pmt::cdr(target), message);
+        for (const auto& message : messages) subscriber->_post(to, message);
     }
 }
 
 void Publish(const std::shared_ptr<gr::basic_block>& block, const pmt::pmt_t& port, const std::vector<std::string>& labels,
              const Array<double>& confidences, const Array<float>& probabilities, const Array<uint64_t>& offsets,
              uint64_t length, const Array<double>& powers, const std::vector<Time>& times,
-             std::optional<double> frequency) {
+             std::optional<double> frequency, bool waits) {
     const size_t count = labels.size();
     const auto is_column = [count](const auto& array) {
         return array.ndim() == 1 && static_cast<size_t>(array.size()) == count;
@@ -132,7 +154,7 @@ void Publish(const std::shared_ptr<gr::basic_block>& block, const pmt::pmt_t& po
     for (size_t n = 0; n < count; ++n) {
         messages.push_back(Message(common, labels[n], confidence[n], row + n * classes, classes, offset[n], power[n], times[n]));
     }
-    Post(*block, port, messages);
+    Post(*block, port, messages, waits);
 }
 
 }  // namespace
@@ -145,5 +167,5 @@ PYBIND11_MODULE(_messages, module) {
 
     module.def("publish", &Publish, py::arg("block").none(false), py::arg("port").none(false), py::arg("labels"), py::arg("confidences"),
                py::arg("probabilities"), py::arg("offsets"), py::arg("length"), py::arg("powers"), py::arg("times"),
-               py::arg("frequency"));
+               py::arg("frequency"), py::arg("waits"));
 }

@@ -345,6 +345,56 @@ def test_overload(model, overload, monkeypatch):
         assert counters["dropped"] > total / 2
 
 
+class SlowSink(gr.basic_block):
+    """Takes messages on ``labels`` as ``handle`` has time, and keeps how many others waited at most."""
+
+    def __init__(self, handle):
+        gr.basic_block.__init__(self, name="slow_sink", in_sig=None, out_sig=None)
+        self.port, self.taken, self.most_waiting, self._handle = pmt.intern("labels"), 0, 0, handle
+        self.message_port_register_in(self.port)
+        self.set_msg_handler(self.port, self._on_message)
+
+    def _on_message(self, message):
+        self.most_waiting = max(self.most_waiting, self.to_basic_block().nmsgs(self.port))
+        self._handle()
+        self.taken += 1
+
+
+def test_a_replay_waits_for_a_subscriber_that_is_slow(model):
+    total = 20_000
+    block, sink, top = amc.classifier(model=model), SlowSink(lambda: time.sleep(1e-5)), gr.top_block()
+    top.connect(blocks.null_source(gr.sizeof_gr_complex), blocks.add_const_cc(1), windows_of(total), block)
+    top.msg_connect(block, "labels", sink, "labels")
+    top.run()
+    assert sink.taken == block.counters["windows"] == total
+    assert 500 < sink.most_waiting < 3000
+
+
+def test_a_subscriber_that_takes_no_more_holds_up_neither_a_replay_nor_its_end(model):
+    total, go_on = 2300, threading.Event()
+    block, sink, top = amc.classifier(model=model), SlowSink(go_on.wait), gr.top_block()
+    top.connect(blocks.null_source(gr.sizeof_gr_complex), blocks.add_const_cc(1), windows_of(total), block)
+    top.msg_connect(block, "labels", sink, "labels")
+    with running(top):
+        labelled_all = eventually(lambda: block.counters["windows"] == total)
+        go_on.set()
+        assert labelled_all
+        assert eventually(lambda: sink.taken == total)
+
+
+def test_a_flowgraph_that_waits_for_a_subscriber_can_be_stopped(model):
+    block, sink, top = amc.classifier(model=model), SlowSink(lambda: time.sleep(1e-3)), gr.top_block()
+    top.connect(blocks.null_source(gr.sizeof_gr_complex), blocks.add_const_cc(1), block)
+    top.msg_connect(block, "labels", sink, "labels")
+    with running(top):
+        assert eventually(lambda: sink.most_waiting > 1000)
+    assert block.error is None
+
+
+def windows_of(count):
+    return blocks.head(gr.sizeof_gr_complex, count * 1024)
+
+
 def test_no_average_spans_a_retune_even_where_its_windows_are_dropped(model, monkeypatch):
     """A retune every 20 windows, the level another each time, and most windows dropped."""
     monkeypatch.setattr("gnuradio.amc.block.QUEUED_WINDOWS", 128)
