@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from .batches import OUTLIER, Batches, validation_frames
-from .config import Gradual, Run, Source, Stage, run_from_mapping
+from .config import Gradual, Run, Source, Stage, differences, run_from_mapping
 from .cost import cost_left, weight_costs
 from .data import normalise
 from .errors import TrainingError, first_line
@@ -166,11 +166,18 @@ class Trainer:
             self.load_network(bits, self.network.state_dict())
 
     def take_over(self, content: dict) -> None:
-        """Goes on with what a checkpoint of this run says of the past."""
+        """Goes on with what a checkpoint of this run says of the past, and tells which settings are not those of it."""
+        changes = differences(run_from_mapping(content["run"]), self.run)
+        if changes:
+            sentence = f"goes on with other settings: {'; '.join(changes)}"
+            self._console().print(sentence, markup=False, highlight=False, soft_wrap=True)
         self.batches_seen = content["batches_seen"]
         self.commits = content["commits"]
         self.ancestors = content["ancestors"]
         self.masks = {name: mask.to(self.device) for name, mask in content["masks"].items()}
+
+    def _console(self) -> Console:
+        return Console(quiet=not self.workers.leads)
 
     def _load_teacher(self) -> nn.Module:
         content = trained_checkpoint(self.run.teacher.name, self.folder)
@@ -418,7 +425,7 @@ class Trainer:
     @contextmanager
     def _progress(self, name: str, total: int, done: int) -> Iterator[Callable[..., None]]:
         """Shows how far a stage is; a line for every epoch where there is no terminal."""
-        console = Console(quiet=not self.workers.leads)
+        console = self._console()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         columns += (TimeRemainingColumn(), TextColumn("{task.fields[rate]} frames/s {task.fields[note]}"))
         first, begin = done, time.monotonic()

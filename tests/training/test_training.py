@@ -2,6 +2,7 @@
 """Training, pruning, cost and export on a network too small to be good at anything."""
 
 import json
+import shutil
 from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from training import export
 from training.__main__ import main
 from training.batches import Batches
 from training.calibration import fit_temperature
-from training.config import read_run, run_from_mapping
+from training.config import differences, read_run, run_from_mapping
 from training.cost import BASELINE_BIT_OPERATIONS, BASELINE_WEIGHT_BITS, cost, cost_with_timing
 from training.data import normalise
 from training.errors import TrainingError
@@ -549,6 +550,24 @@ def test_a_checkpoint_holds_the_whole_configuration(run):
     mixed = replace(run.stages[1], bits=Bits(8, (8, 4, 4, 4, 4, 4, 4, 4, 4, 8), 4))
     written = replace(run, stages=(run.stages[0], mixed))
     assert run_from_mapping(asdict(written)) == written
+
+
+def test_a_run_that_goes_on_says_which_of_its_settings_are_others(run, finished, tmp_path, capsys):
+    shutil.copy(finished / "trained.pt", tmp_path)
+    train(run, tmp_path, resume=True)
+    assert "other settings" not in capsys.readouterr().out
+    faster = replace(
+        run,
+        stages=(run.stages[0], replace(run.stages[1], rate=0.5)),
+        network_options=run.network_options | {"scale_per_filter": True},
+    )
+    assert differences(run, faster) == [
+        f"stages.1.rate is 0.5, was {run.stages[1].rate}",
+        "network_options.scale_per_filter is True, was None",
+    ]
+    assert differences(run, replace(run, stages=run.stages[:1]))[0].startswith("stages.1 is None, was {")
+    train(replace(run, seed=run.seed + 1), tmp_path, resume=True)
+    assert f"goes on with other settings: seed is {run.seed + 1}, was {run.seed}" in capsys.readouterr().out
 
 
 def test_steps_in_the_wrong_order(tmp_path, capsys):
