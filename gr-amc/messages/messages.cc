@@ -102,7 +102,8 @@ private:
 
 // GNU Radio's queues have no end: where samples come faster than a subscriber takes messages, those of a long recording
 // would fill the memory. Waits while many messages wait for the subscriber, but not for one that takes none: it may have
-// been stopped, or have no handler for them.
+// been stopped, or have no handler for them. GNU Radio counts them without the lock of the queue: a count that is wrong
+// makes one pause more, or one less.
 void WaitFor(gr::basic_block& subscriber, const pmt::pmt_t& port) {
     constexpr size_t kMany = 1024;
     constexpr std::chrono::milliseconds kPatience(500), kPause(1);

@@ -103,9 +103,7 @@ def table(report: dict) -> str:
     for row in report["runtimes"]:
         lines.append(_row(f"{row['network']}, batch {row['batch']}, threads {row['threads']}", row["msps"]))
     for row in report["block"]:
-        name = {"runtime": "bare runtime", "block": "block in a flowgraph", "block behind another": "behind another"}[
-            row["what"]
-        ]
+        name = {"runtime": "bare runtime", "block": "block in a flowgraph"}.get(row["what"], row["what"])
         lines.append(_row(f"{name}, batch {row['batch']}, threads {row['threads']}", row["msps"]))
     if report["layers"]:
         lines += [
