@@ -232,7 +232,8 @@ PYBIND11_MODULE(_engine, module) {
 
     module.def("measure_peak", [] {
         const amc::Peak peak = amc::MeasurePeak();
-        return py::dict(py::arg("products") = peak.products, py::arg("quads") = peak.quads, py::arg("bytes") = peak.bytes);
+        return py::dict(py::arg("products") = peak.products, py::arg("quads") = peak.quads, py::arg("bytes") = peak.bytes,
+                        py::arg("aligned_bytes") = peak.aligned_bytes);
     });
     module.def("targets", &amc::Targets);
     module.def("target_in_use", &amc::TargetInUse);

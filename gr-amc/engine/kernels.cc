@@ -646,22 +646,22 @@ size_t RunQuadsHere(size_t rounds, int32_t* result) {
     return 0;
 }
 
-size_t RunLoadsHere(const uint8_t* codes, size_t size, size_t rounds, int32_t* result) {
+size_t RunLoadsHere(const uint8_t* codes, size_t size, size_t step, size_t rounds, int32_t* result) {
     const hn::ScalableTag<uint8_t> d;
     const size_t lanes = hn::Lanes(d);
     auto first = hn::Zero(d), second = first, third = first, fourth = first;
     for (size_t round = 0; round < rounds; ++round) {
-        for (size_t t = 1; t + 4 * lanes <= size; t += 4 * lanes) {
+        for (size_t t = 0; t + 4 * lanes <= size; t += 4 * lanes) {
             first = hn::Or(first, hn::LoadU(d, codes + t));
             second = hn::Or(second, hn::LoadU(d, codes + t + lanes));
             third = hn::Or(third, hn::LoadU(d, codes + t + 2 * lanes));
             fourth = hn::Or(fourth, hn::LoadU(d, codes + t + 3 * lanes));
         }
         // Else one round would do for all of them.
-        codes += round % 2 ? -1 : 1;
+        codes = round % 2 ? codes - step : codes + step;
     }
     *result = hn::GetLane(hn::Or(hn::Or(first, second), hn::Or(third, fourth)));
-    return rounds * ((size - 1) / (4 * lanes)) * 4 * lanes;
+    return rounds * (size / (4 * lanes)) * 4 * lanes;
 }
 
 #undef AMC_HAS_PAIRS
@@ -759,8 +759,8 @@ size_t RunProducts(size_t rounds, int32_t* result) { return HWY_DYNAMIC_DISPATCH
 
 size_t RunQuads(size_t rounds, int32_t* result) { return HWY_DYNAMIC_DISPATCH(RunQuadsHere)(rounds, result); }
 
-size_t RunLoads(const uint8_t* codes, size_t size, size_t rounds, int32_t* result) {
-    return HWY_DYNAMIC_DISPATCH(RunLoadsHere)(codes, size, rounds, result);
+size_t RunLoads(const uint8_t* codes, size_t size, size_t step, size_t rounds, int32_t* result) {
+    return HWY_DYNAMIC_DISPATCH(RunLoadsHere)(codes, size, step, rounds, result);
 }
 
 namespace {

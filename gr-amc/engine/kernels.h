@@ -119,8 +119,9 @@ void QuantisePairs(const float* values, size_t length, float divisor, float scal
 size_t RunProducts(size_t rounds, int32_t* result);
 size_t RunQuads(size_t rounds, int32_t* result);
 
-// And memory without arithmetic: reads "size" bytes from "codes" on, one byte off any alignment; returns bytes read.
-size_t RunLoads(const uint8_t* codes, size_t size, size_t rounds, int32_t* result);
+// And memory without arithmetic: reads "size" bytes from "codes" on, and every other round from "step" bytes behind that;
+// returns bytes read.
+size_t RunLoads(const uint8_t* codes, size_t size, size_t step, size_t rounds, int32_t* result);
 
 // Instruction sets that run here, the best one first, and the one in use.
 std::vector<std::string> Targets();
